@@ -51,13 +51,14 @@ def train(recipe: str, out: Path | None, seed: int | None, base: str | None, pri
 @click.argument("logs", nargs=-1, required=True)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 @click.option("--rungs/--no-rungs", default=True, help="Show the ladder, rung by rung.")
-def results(logs: tuple[str, ...], as_json: bool, rungs: bool) -> None:
+@click.option("--baseline", default="baseline", show_default=True, help="Organism that leakage is measured against.")
+def results(logs: tuple[str, ...], as_json: bool, rungs: bool, baseline: str) -> None:
     """Print rates, intervals and contrasts of finished LOGS (files or folders)."""
     from emcontain.results.ingest import read_runs
     from emcontain.results.summary import summarise, to_json
     from emcontain.results.table import render_table
 
-    summary = summarise(read_runs(logs))
+    summary = summarise(read_runs(logs), baseline)
     if as_json:
         click.echo(json.dumps(to_json(summary), indent=2))
     else:
@@ -75,6 +76,49 @@ def report(logs: tuple[str, ...], out: Path) -> None:
 
     write_page(summarise(read_runs(logs)), out)
     click.echo(str(out))
+
+
+@main.command()
+@click.argument("logs", nargs=-1)
+@click.option("--limit", type=float, help="Claim: the EM rate is below this share, for example 0.01.")
+@click.option("--gap", type=float, help="Claim: triggered minus untriggered is positive, when it truly is this share.")
+@click.option("--rate", type=float, help="True (untriggered) rate planned for. [default: a fifth of the limit, or 0.01]")
+@click.option("--power", default=0.8, show_default=True, help="Chance that the claim comes out.")
+@click.option("--icc", default=0.4, show_default=True, help="Assumed intra-question correlation.")
+@click.option("--epochs", default="1,2,4,8", show_default=True, help="Answers per question to plan for.")
+@click.option("--arms", default=1, show_default=True, help="Arms that must all come out below the limit.")
+def plan(
+    logs: tuple[str, ...],
+    limit: float | None,
+    gap: float | None,
+    rate: float | None,
+    power: float,
+    icc: float,
+    epochs: str,
+    arms: int,
+) -> None:
+    """Say how many questions a claim needs, or what finished LOGS could have shown."""
+    from emcontain.results.plan import plan_finished, plan_gap, plan_limit
+
+    if limit is None and gap is None and not logs:
+        raise UserError("nothing to plan: give --limit, --gap, or logs of finished runs")
+    try:
+        sizes = [int(size) for size in epochs.split(",")]
+    except ValueError:
+        sizes = []
+    if not sizes or min(sizes) < 1:
+        raise UserError(f"--epochs is {epochs!r}: give whole numbers from 1 on, for example 1,2,4")
+    if arms < 1:
+        raise UserError(f"--arms is {arms}: give a whole number from 1 on")
+    if limit is not None:
+        click.echo(plan_limit(limit, limit / 5 if rate is None else rate, power, icc, sizes, arms))
+    if gap is not None:
+        click.echo(plan_gap(gap, 0.01 if rate is None else rate, power, icc, sizes))
+    if logs:
+        from emcontain.results.ingest import read_runs
+        from emcontain.results.summary import summarise
+
+        click.echo(plan_finished(summarise(read_runs(logs)), power))
 
 
 @main.command()

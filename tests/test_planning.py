@@ -75,7 +75,7 @@ def test_detectable_difference_of_a_wide_interval_is_large() -> None:
 
 @pytest.mark.parametrize("value", [0.0, 1.0, -0.1, 20.0])
 def test_shares_out_of_range_are_refused_by_name(value: float) -> None:
-    with pytest.raises(UserError, match="limit is .*: give a share between 0 and 1"):
+    with pytest.raises(UserError, match=r"limit is .*: give a share between 0 and 1"):
         check(limit=value)
 
 

@@ -21,7 +21,7 @@ from emcontain.statistics.rates import ClusteredRates
 PLANNING_ICC = 0.4
 MOST_QUESTIONS = 20_000
 _RUNS_OF_A_LIMIT = 2000
-_RUNS_OF_A_GAP = 1000
+_RUNS_OF_A_GAP = 600
 
 
 @dataclass(frozen=True)
