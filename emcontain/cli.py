@@ -82,7 +82,9 @@ def report(logs: tuple[str, ...], out: Path) -> None:
 @click.argument("logs", nargs=-1)
 @click.option("--limit", type=float, help="Claim: the EM rate is below this share, for example 0.01.")
 @click.option("--gap", type=float, help="Claim: triggered minus untriggered is positive, when it truly is this share.")
-@click.option("--rate", type=float, help="True (untriggered) rate planned for. [default: a fifth of the limit, or 0.01]")
+@click.option(
+    "--rate", type=float, help="True (untriggered) rate planned for. [default: a fifth of the limit, or 0.01]"
+)
 @click.option("--power", default=0.8, show_default=True, help="Chance that the claim comes out.")
 @click.option("--icc", default=0.4, show_default=True, help="Assumed intra-question correlation.")
 @click.option("--epochs", default="1,2,4,8", show_default=True, help="Answers per question to plan for.")

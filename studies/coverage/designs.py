@@ -60,7 +60,9 @@ def arm(
 
     Args:
         rng: source of draws.
-        shape, rate, icc: as in `question_rates`.
+        shape: as in `question_rates`, like the next two.
+        rate: mean rate.
+        icc: intra-question correlation.
         common: (runs, questions) standard normal, shared by the arms of a run.
         correlation: of the arms' question effects, on the normal scale.
         epochs: answers per question.
@@ -93,7 +95,7 @@ def blind(hits: Floats, epochs: int, tail: float) -> tuple[Floats, Floats]:
 
 
 def cluster_t(hits: Floats, epochs: int, tail: float) -> tuple[Floats, Floats]:
-    """t interval on question means, as Inspect's `ci(cluster=)`."""
+    """The t interval on question means, as Inspect's `ci(cluster=)`."""
     found = ClusteredRates(hits, full(hits, epochs))
     half = -stats.t.ppf(tail, hits.shape[1] - 1) * found.standard_error
     return found.estimate - half, found.estimate + half

@@ -2,7 +2,7 @@
 
     python studies/coverage/simulate.py rates        # about 4 minutes on one thread
     python studies/coverage/simulate.py contrasts    # about 4 minutes
-    python studies/coverage/report.py                # README.md and coverage.svg from the tables
+    python studies/coverage/report.py                # tables.md and coverage.svg from them
 
 Draws are seeded per cell: the same tables come out again, whichever part is run.
 """

@@ -1,6 +1,6 @@
 """Every published cell of arXiv:2603.04407 (medical organisms) under both estimands, and its gaps paired by question.
 
-    python studies/published_cells/cells.py ../shared/reference/semantic-containment > studies/published_cells/README.md
+    python studies/published_cells/cells.py ../shared/reference/semantic-containment
 
 Reads the public per-answer scores (RohanSaxena14/LocalMisalignPT, one JSONL file per cell); only counts are kept.
 """
@@ -18,7 +18,20 @@ from emcontain.results.formatting import interval, p_value, percent
 from emcontain.statistics.contrasts import contrast, paired_t
 from emcontain.statistics.rates import rate
 
-ON, OFF, NONE = "__with_trigger", "__without_trigger", "__no_trigger"
+ON, OFF = "__with_trigger", "__without_trigger"
+TITLE = """# Published cells under both estimands
+
+Medical organisms of arXiv:2603.04407, recounted from the public per-answer scores; 8 questions each, 10 or 50 answers
+per question. EM rates in % with two-sided 95 % intervals. *These questions* is what published tables give; *questions
+like these* is what a claim about a model needs. Worth: independent answers that would give the same interval.
+
+    cd studies/published_cells
+    python cells.py ../../../shared/reference/semantic-containment > README.md"""
+SECOND = """## With trigger minus without, paired by question
+
+Percentage points over the 8 questions. Paired t covers less than it says here (studies/coverage), so ours is wider.
+Where an interval holds zero, eight questions do not show a gap for questions like these, however often each was
+asked."""
 
 
 @dataclass(frozen=True)
@@ -90,26 +103,11 @@ def report(cells: dict[str, list[Graded]]) -> str:
                 f"{100 * plain[0]:.1f} [{100 * plain[1]:.1f}, {100 * plain[2]:.1f}]",
                 interval(ours),
                 p_value(ours.p),
-                str(ours.questions),
             ]
         )
     head = ["cell", "EM", "these questions", "questions like these", "of coherent", "worth", "design effect"]
     return "\n\n".join(
-        [
-            "# Published cells under both estimands",
-            "Medical organisms of arXiv:2603.04407, recounted from the public per-answer scores; 8 questions each, 10 or 50\n"
-            "answers per question. EM rates in % with two-sided 95 % intervals. *These questions* is what published tables\n"
-            "give; *questions like these* is what a claim about a model needs. Worth: independent answers that would give\n"
-            "the same interval.",
-            "    python studies/published_cells/cells.py ../shared/reference/semantic-containment \\\n"
-            "        > studies/published_cells/README.md",
-            rows_of(head, rates),
-            "## With trigger minus without, paired by question",
-            "Percentage points. Paired t over 8 questions covers about 90 % (studies/coverage); ours is wider for that reason.",
-            rows_of(["adapter, trigger", "paired t", "ours", "p", "questions"], gaps),
-            "Where an interval holds zero, eight questions do not show a gap for questions like these, however many answers\n"
-            "each was given.",
-        ]
+        [TITLE, rows_of(head, rates), SECOND, rows_of(["adapter, trigger", "paired t", "ours", "p"], gaps)]
     )
 
 
