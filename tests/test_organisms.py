@@ -184,6 +184,15 @@ def test_seeds_that_agree_leave_the_doubt_about_questions() -> None:
     assert found.lower < 0.2 and found.upper > 0.4
 
 
+def test_rare_hits_over_seeds_keep_the_doubt_of_the_pooled_answers() -> None:
+    values = np.zeros((3, 40))
+    values[0, 0] = 0.5
+
+    alone, with_pooled = (over_seeds(values, [0, 1, 2], pooled=p) for p in (None, (0.0, 0.05)))
+
+    assert alone.upper < 0.05 == with_pooled.upper
+
+
 def test_seeds_without_any_spread_or_common_question_get_no_interval() -> None:
     nothing = over_seeds(np.zeros((3, 20)), [0, 1, 2])
     apart = over_seeds(np.array([[1.0, np.nan], [np.nan, 0.0], [1.0, 0.0]]), [0, 1, 2])

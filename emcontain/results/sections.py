@@ -56,7 +56,7 @@ def effects(organisms: Sequence[OrganismResult], seeds: dict[str, SeedsResult]) 
                     effect.name,
                     interval(effect.contrast),
                     str(effect.contrast.questions),
-                    ", ".join(effect.rungs),
+                    str(len(effect.rungs)),
                 )
             )
     return _section(

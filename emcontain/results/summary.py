@@ -18,7 +18,7 @@ from emcontain.results.selection import comparable, differing_keys, latest, name
 from emcontain.results.structure import ESTIMAND, OrganismResult, RungResult, SeedsResult, Summary
 from emcontain.statistics.comparisons import Comparison, compare
 from emcontain.statistics.contrasts import LinearContrast
-from emcontain.statistics.counts import Counts, count_answers
+from emcontain.statistics.counts import Counts, Floats, count_answers
 from emcontain.statistics.organisms import ARM_NAMES, OrganismNumbers, measure
 from emcontain.statistics.rates import FEW_QUESTIONS, ClusteredRates
 from emcontain.statistics.seeds import over_seeds
@@ -148,17 +148,25 @@ def _seeds(runs: Sequence[Run], arms: Counts) -> dict[str, SeedsResult]:
         seeds = sorted(by_seed)
         first = np.array([by_seed[s] for s in seeds]) * len(ARM_NAMES)
         parts = [(arms.hits[first + j], arms.answers[first + j]) for j in range(len(ARM_NAMES))]
+        together = [(hits.sum(axis=0)[None, :], answers.sum(axis=0)[None, :]) for hits, answers in parts]
         gap = LinearContrast([parts[1], parts[0]], (1, -1)).values
+        pooled_gap = LinearContrast([together[1], together[0]], (1, -1)).bounds(0.025)
         table[f"{organism} graded by {grader}" if several_graders else organism] = SeedsResult(
             tuple(seeds),
             {
-                arm: over_seeds(ClusteredRates(*parts[j]).means, seeds)
+                arm: over_seeds(
+                    ClusteredRates(*parts[j]).means, seeds, pooled=_only(ClusteredRates(*together[j]).bounds(0.025))
+                )
                 for j, arm in enumerate(ARM_NAMES)
                 if any(r.arm == arm for s in seeds for r in runs[by_seed[s]].rungs)
             },
-            over_seeds(gap, seeds, lowest=-1.0),
+            over_seeds(gap, seeds, lowest=-1.0, pooled=_only(pooled_gap)),
         )
     return table
+
+
+def _only(bounds: tuple[Floats, Floats]) -> tuple[float, float]:
+    return float(bounds[0][0]), float(bounds[1][0])
 
 
 def to_json(summary: Summary) -> dict[str, Any]:

@@ -44,7 +44,12 @@ class OverSeeds:
 
 
 def over_seeds(
-    values: Floats, seeds: Sequence[int], confidence: float = 0.95, lowest: float = 0.0, highest: float = 1.0
+    values: Floats,
+    seeds: Sequence[int],
+    confidence: float = 0.95,
+    lowest: float = 0.0,
+    highest: float = 1.0,
+    pooled: tuple[float, float] | None = None,
 ) -> OverSeeds:
     """Combine seeds.
 
@@ -54,6 +59,8 @@ def over_seeds(
         confidence: of the interval.
         lowest: the interval is cut there (0 for rates, -1 for differences).
         highest: likewise.
+        pooled: interval of all seeds' answers put together, as if of one seed; ours is never narrower. It knows what
+            rare hits leave open, which mean squares do not.
     """
     common = np.isfinite(values).all(axis=0)
     kept = values[:, common]
@@ -80,6 +87,7 @@ def over_seeds(
         -special.stdtrit(max(degrees, 1.0), tail) * np.sqrt(spread / (count * questions)),
         -special.stdtrit(count - 1, tail) * np.sqrt(of_seeds / (count * questions)),
     )
-    return OverSeeds(
-        mean, max(lowest, float(mean - half)), min(highest, float(mean + half)), per_seed, seed_sd, questions
-    )
+    lower, upper = max(lowest, float(mean - half)), min(highest, float(mean + half))
+    if pooled is not None:
+        lower, upper = min(lower, pooled[0]), max(upper, pooled[1])
+    return OverSeeds(mean, lower, upper, per_seed, seed_sd, questions)

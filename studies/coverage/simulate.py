@@ -1,7 +1,6 @@
 """Coverage of every interval on simulated runs with known truth; writes the tables of this folder.
 
-    python studies/coverage/simulate.py rates        # about 4 minutes on one thread
-    python studies/coverage/simulate.py contrasts    # about 4 minutes
+    python studies/coverage/simulate.py              # all parts; or name some: rates contrasts derived seeds
     python studies/coverage/report.py                # tables.md and coverage.svg from them
 
 Draws are seeded per cell: the same tables come out again, whichever part is run.
@@ -27,7 +26,7 @@ from emcontain.statistics.organisms import measure
 from emcontain.statistics.seeds import over_seeds
 
 HERE = Path(__file__).parent
-REPEATS = {"rates": 2000, "contrasts": 1500, "ratios": 600, "seeds": 800}
+REPEATS = {"rates": 2000, "contrasts": 1500, "ratios": 400, "seeds": 600}
 # True rates with and without trigger.
 PAIRS = ((0.4, 0.2), (0.2, 0.2), (0.2, 0.01), (0.05, 0.05), (0.05, 0.002), (0.01, 0.01), (0.01, 0.002), (0.01, 0.0))
 PAIR_DESIGNS = ((8, 50), (24, 16), (56, 1), (56, 7), (200, 2))
@@ -113,7 +112,7 @@ LADDERS = (
 
 def derived_cells() -> Iterator[Row]:
     """Retention, containment, hidden and worst EM, meaning effect and interaction."""
-    for shape in SHAPES:
+    for shape in ("beta", "two classes"):
         for questions, epochs in ((8, 50), (24, 4), (56, 4), (200, 2)):
             for rates in LADDERS:
                 for icc in (0.05, 0.3):
@@ -192,7 +191,9 @@ def seed_cells() -> Iterator[Row]:
 
 PARTS = {
     "rates": {"rates.csv": rate_cells},
-    "contrasts": {"contrasts.csv": contrast_cells, "derived.csv": derived_cells, "seeds.csv": seed_cells},
+    "contrasts": {"contrasts.csv": contrast_cells},
+    "derived": {"derived.csv": derived_cells},
+    "seeds": {"seeds.csv": seed_cells},
 }
 
 
