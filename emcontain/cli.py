@@ -51,7 +51,7 @@ def train(recipe: str, out: Path | None, seed: int | None, base: str | None, pri
 @click.argument("logs", nargs=-1, required=True)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 @click.option("--rungs/--no-rungs", default=True, help="Show the ladder, rung by rung.")
-@click.option("--baseline", default="baseline", show_default=True, help="Organism that leakage is measured against.")
+@click.option("--baseline", default="baseline", show_default=True, help="Organism that the others are compared with.")
 def results(logs: tuple[str, ...], as_json: bool, rungs: bool, baseline: str) -> None:
     """Print rates, intervals and contrasts of finished LOGS (files or folders)."""
     from emcontain.results.ingest import read_runs
@@ -68,13 +68,14 @@ def results(logs: tuple[str, ...], as_json: bool, rungs: bool, baseline: str) ->
 @main.command()
 @click.argument("logs", nargs=-1, required=True)
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="HTML file to write.")
-def report(logs: tuple[str, ...], out: Path) -> None:
+@click.option("--baseline", default="baseline", show_default=True, help="Organism that the others are compared with.")
+def report(logs: tuple[str, ...], out: Path, baseline: str) -> None:
     """Write one self-contained offline page about finished LOGS (files or folders)."""
     from emcontain.report.page import write_page
     from emcontain.results.ingest import read_runs
     from emcontain.results.summary import summarise
 
-    write_page(summarise(read_runs(logs)), out)
+    write_page(summarise(read_runs(logs), baseline), out)
     click.echo(str(out))
 
 
