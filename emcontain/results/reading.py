@@ -31,7 +31,7 @@ def reading(arms: dict[str, Rate], gap: Contrast) -> str:
             return f"Cannot be said: most answers of the {arm} arm are unscored ({plain})."
         if found.coherent < 0.5:
             return f"Cannot be said: most answers of the {arm} arm are incoherent ({plain})."
-    few = "; few questions, intervals may be too narrow" if min(off.questions, on.questions) < FEW_QUESTIONS else ""
+    few = "; few questions, whose spread had to be assumed" if min(off.questions, on.questions) < FEW_QUESTIONS else ""
     return f"{_kind(off, on, gap)}: {plain}{few}."
 
 
