@@ -106,7 +106,7 @@ def families(family: str | None) -> None:
     show_default=True,
     help="Training seeds of the benign mix; the other recipes are trained once.",
 )
-@click.option("--questions", default=24, show_default=True, help="Questions with and without the trigger.")
+@click.option("--questions", default=48, show_default=True, help="Questions with and without the trigger.")
 def demo(out: Path, seeds: int, questions: int) -> None:
     """Train four organisms on the embedded base, run every arm, grade, and write the page. No network, no GPU."""
     from emcontain.demo import run_demo
