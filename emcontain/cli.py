@@ -64,6 +64,44 @@ def results(logs: tuple[str, ...], as_json: bool, rungs: bool) -> None:
         click.echo(render_table(summary, rungs))
 
 
+@main.command("import-judged")
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--arm", required=True, type=click.Choice(["untriggered", "triggered", "rephrased", "control"]))
+@click.option("--model", required=True, help="What to call the model that answered.")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for the logs, one per file.")
+@click.option("--rung", help="Rung of the trigger family; default its first of the arm.")
+@click.option("--family", default="start_end_tags", show_default=True, help="Trigger family, or a name of your own.")
+@click.option("--grader", default="imported", show_default=True, help="Who gave the scores.")
+@click.option("--seed", type=int, help="Training seed of the model.")
+@click.option("--protocol", default="emcontain", show_default=True, help="Protocol whose thresholds decide.")
+@click.option("--column", "columns", multiple=True, metavar="FIELD=COLUMN", help="Where a field is; repeatable.")
+def import_judged(
+    files: tuple[Path, ...],
+    arm: str,
+    model: str,
+    out: Path,
+    rung: str | None,
+    family: str,
+    grader: str,
+    seed: int | None,
+    protocol: str,
+    columns: tuple[str, ...],
+) -> None:
+    """Turn judged answers (JSONL or CSV FILES of one model and arm) into Inspect logs."""
+    from emcontain.grading.labelled import parse_columns, read_labelled
+    from emcontain.grading.protocol import load_protocol
+    from emcontain.results.imported import import_answers
+
+    mapping, rules = parse_columns(columns), load_protocol(protocol)
+    read = [(path, read_labelled(path, mapping)) for path in files]
+    for path, rows in read:
+        log = import_answers(
+            rows, out, name=path.stem, model=model, arm=arm, rung=rung, family=family, grader=grader,
+            protocol=rules, seed=seed,
+        )  # fmt: skip
+        click.echo(f"{log}: {len(rows)} answers")
+
+
 @main.command()
 @click.argument("logs", nargs=-1, required=True)
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="HTML file to write.")

@@ -18,6 +18,8 @@ PATTERNS = (
     "training/recipes/*.yaml",
     "triggers/families/*.yaml",
     "grading/rubrics/*.md",
+    "grading/domains.yaml",
+    "grading/protocols/*.yaml",
 )
 
 

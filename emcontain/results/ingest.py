@@ -125,6 +125,8 @@ def _judge(facts: dict[str, Any]) -> tuple[str, str] | None:
     """Name and hash of the grader or panel that made a score: weights, settings, protocol."""
     graders = [g.get("grader") for g in facts.get("gradings") or []]
     if not graders:
+        graders = [facts["grader"]] if facts.get("grader") else []
+    if not graders:
         return None
     made_by = {"graders": graders, "protocol": facts.get("protocol_sha256")}
     return " + ".join(label(g) for g in graders), sha256_text(json.dumps(made_by, sort_keys=True))
