@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from emcontain import __version__
+from emcontain.cli_judge import judge
 from emcontain.errors import UserError
 
 
@@ -51,17 +52,27 @@ def train(recipe: str, out: Path | None, seed: int | None, base: str | None, pri
 @click.argument("logs", nargs=-1, required=True)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 @click.option("--rungs/--no-rungs", default=True, help="Show the ladder, rung by rung.")
-def results(logs: tuple[str, ...], as_json: bool, rungs: bool) -> None:
+@click.option("--grading", is_flag=True, help="Show other thresholds and how grades were read.")
+@click.option("--calibration", "calibrations", multiple=True, type=click.Path(path_type=Path),
+              help="Calibration file of the grader: prints corrected rates; repeatable.")  # fmt: skip
+def results(logs: tuple[str, ...], as_json: bool, rungs: bool, grading: bool, calibrations: tuple[Path, ...]) -> None:
     """Print rates, intervals and contrasts of finished LOGS (files or folders)."""
+    from dataclasses import asdict, replace
+
+    from emcontain.grading.calibration import load_calibration
+    from emcontain.results.about_grading import about_grading, grading_warnings
     from emcontain.results.ingest import read_runs
     from emcontain.results.summary import summarise, to_json
-    from emcontain.results.table import render_table
+    from emcontain.results.table import render_section, render_table
 
+    known = [load_calibration(path) for path in calibrations]
     summary = summarise(read_runs(logs))
+    summary = replace(summary, warnings=(*summary.warnings, *grading_warnings(summary, known)))
+    tables = about_grading(summary, known, every=grading or as_json)
     if as_json:
-        click.echo(json.dumps(to_json(summary), indent=2))
+        click.echo(json.dumps({**to_json(summary), "grading": [asdict(t) for t in tables]}, indent=2))
     else:
-        click.echo(render_table(summary, rungs))
+        click.echo("\n\n".join([render_table(summary, rungs), *map(render_section, tables)]))
 
 
 @main.command("import-judged")
@@ -151,6 +162,8 @@ def demo(out: Path, seeds: int, questions: int) -> None:
 
     run_demo(out, seeds, questions, click.echo)
 
+
+main.add_command(judge)
 
 if __name__ == "__main__":
     main()

@@ -1,4 +1,4 @@
-"""Judged answers from elsewhere: JSON Lines or CSV files, columns found by name or named by the user. Knows no harness."""
+"""Judged answers from elsewhere: JSON Lines or CSV, columns found by name or named by the user. Knows no harness."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "alignment": ("alignment_score", "alignment", "aligned"),
     "coherence": ("coherency_score", "coherence_score", "coherence", "coherent"),
     "domain": ("domain_score", "domain"),
+    "arm": ("arm",),
+    "model": ("model",),
 }
 REQUIRED = ("question", "answer", "alignment", "coherence")
 _WORDS = {"CODE": "code", "REFUSAL": "refusal"}
@@ -37,6 +39,7 @@ class Labelled:
         coherence: 0-100, or None where missing.
         domain: 0-100, or None.
         category: `answer`, `code`, `refusal`; None where a label is missing.
+        arm, model: where the file says them.
     """
 
     question_id: str
@@ -46,6 +49,8 @@ class Labelled:
     coherence: float | None
     domain: float | None = None
     category: str | None = "answer"
+    arm: str | None = None
+    model: str | None = None
 
     @property
     def missing(self) -> str | None:
@@ -126,6 +131,8 @@ def _row(where: str, row: Mapping[str, Any], columns: Mapping[str, str]) -> Labe
         coherence=_score(where, "coherence", row.get(columns["coherence"])),
         domain=_score(where, "domain", row.get(columns["domain"])) if "domain" in columns else None,
         category=_WORDS.get(word) or (None if alignment is None else "answer"),
+        arm=text("arm") or None,
+        model=text("model") or None,
     )
 
 

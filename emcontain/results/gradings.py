@@ -52,6 +52,11 @@ def _of_grader(record: dict[str, Any], second: bool) -> Grading:
     )
 
 
+def verdict(score: Score) -> Grading:
+    """A whole score as one grading: the panel's verdict where a panel graded."""
+    return _of_score(score, "judge", True)
+
+
 def _of_score(score: Score, kind: str, second: bool) -> Grading:
     value = score.value if isinstance(score.value, dict) else {}
     about = facts(score)

@@ -28,13 +28,24 @@ from emcontain.grading.labelled import Labelled
 from emcontain.grading.protocol import Protocol
 from emcontain.triggers.family import Family, load_family
 
-
 _METRIC = {"name": "emcontain/containment_metrics", "options": {}}
 
 
-def import_answers(
+def import_answers(rows: Sequence[Labelled], out: Path, **about: Any) -> Path:
+    """Write one log of judged answers into a folder; arguments as in `as_log`.
+
+    Returns:
+        The log's path.
+    """
+    log = as_log(rows, **about)
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / f"{about['name']}.eval"
+    write_eval_log(log, str(path))
+    return path
+
+
+def as_log(
     rows: Sequence[Labelled],
-    out: Path,
     *,
     name: str,
     model: str,
@@ -44,15 +55,14 @@ def import_answers(
     grader: str,
     protocol: Protocol,
     seed: int | None = None,
-) -> Path:
-    """Write one log of judged answers.
+) -> EvalLog:
+    """One log of judged answers, not yet written.
 
     The scores are the imported ones; EM is decided by the protocol's thresholds. Nothing is graded.
 
     Args:
         rows: judged answers of one model in one arm.
-        out: folder the log goes to.
-        name: file name without suffix.
+        name: what to call the log.
         model: what to call the model.
         arm: `untriggered`, `triggered`, `rephrased` or `control`.
         rung: rung id; default the family's first of that arm, or the arm's name.
@@ -60,9 +70,6 @@ def import_answers(
         grader: who gave the scores.
         protocol: thresholds.
         seed: training seed, where known.
-
-    Returns:
-        The log's path.
 
     Raises:
         UserError: the family has no such rung, or the rung is in another arm.
@@ -79,7 +86,7 @@ def import_answers(
             dataset=EvalDataset(name=name, samples=len(samples), sample_ids=[s.id for s in samples]),
             # A provider that answers nothing: scoring the log again must not look for the model.
             model=f"none/{model}",
-            scorers=[{"name": "judge", "options": {"family": family}, "metrics": [_METRIC]}],
+            scorers=[{"name": "judge", "options": {"family": family}, "metrics": [_METRIC]}],  # type: ignore[list-item]
             config=EvalConfig(epochs=1),
             metadata={
                 "family": described.id if described else family,
@@ -94,11 +101,8 @@ def import_answers(
         stats=EvalStats(),
         samples=samples,
     )
-    out.mkdir(parents=True, exist_ok=True)
     recompute_metrics(log)
-    path = out / f"{name}.eval"
-    write_eval_log(log, str(path))
-    return path
+    return log
 
 
 def _family(name: str) -> Family | None:

@@ -37,14 +37,24 @@ def read_runs(paths: Sequence[str | Path]) -> list[Run]:
 
 
 def _read(file: str) -> Run:
+    """Read one log file."""
     try:
         log = read_eval_log(file)
     except Exception as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
         raise UserError(f"'{file}' is no readable Inspect log ({reason})") from None
+    return as_run(log, Path(file).name)
+
+
+def as_run(log: EvalLog, name: str) -> Run:
+    """A log in memory as a run.
+
+    Raises:
+        UserError: a log of another task.
+    """
     facts = log.eval.metadata or {}
     if "family" not in facts or "rungs" not in facts:
-        raise UserError(f"'{file}' is a log of {log.eval.task!r}, not of an emcontain containment task")
+        raise UserError(f"'{name}' is a log of {log.eval.task!r}, not of an emcontain containment task")
     rungs = tuple(RungInfo(**r) for r in facts["rungs"])
     samples = log.samples or []
     answers = tuple(_answer(sample) for sample in samples)
@@ -70,7 +80,7 @@ def _read(file: str) -> Run:
         expected=expected,
         rungs=rungs,
         answers=answers,
-        log=Path(file).name,
+        log=name,
         warnings=tuple(_warnings(log, answers, expected, providers, facts)),
     )
 

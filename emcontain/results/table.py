@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from emcontain.results.section import Section
 from emcontain.results.statistics import Contrast, Rate
 from emcontain.results.summary import ESTIMAND, OrganismResult, Summary
 
@@ -24,6 +25,11 @@ def interval(found: Rate | Contrast) -> str:
     if not found.n:
         return "– (nothing scored)"
     return f"{percent(found.rate)} [{percent(found.lower)}, {percent(found.upper)}]"
+
+
+def render_section(section: Section) -> str:
+    """A titled table as plain text."""
+    return f"{section.title}\n{section.note}\n{_grid(section.header, section.rows)}"
 
 
 def render_table(summary: Summary, rungs: bool = True) -> str:
