@@ -20,6 +20,7 @@ from emcontain.grading.reading import Reading
 from emcontain.grading.rubric import Rubric, load_domain
 from emcontain.grading.verdict import Grades, combine
 from emcontain.questions.bank import load_questions
+from emcontain.results.gradings import label
 from emcontain.scorers.calls import ask, identity
 from emcontain.scorers.metrics import containment_metrics
 from emcontain.triggers.family import load_family
@@ -70,7 +71,7 @@ def judge(
             "protocol_sha256": rules.sha256,
         }
         graders = _graders()
-        facts["grader"] = " + ".join(str(g) for g in graders)
+        facts["grader"] = " + ".join(label(identity(g)) for g in graders)
         if not text:
             return Score.unscored(reason="no_response", answer="", metadata=facts)
         name = str(state.metadata.get("question", ""))
