@@ -9,8 +9,8 @@ from emcontain.solvers.arms import answer, apply_arm
 from emcontain.tasks.containment import containment, controls, rephrased, triggered, untriggered
 
 __all__ = [
-    "answer", "apply_arm", "containment", "containment_metrics", "controls", "embedded", "human_grades", "judge", "peft",
-    "rephrased", "triggered", "untriggered",
+    "answer", "apply_arm", "containment", "containment_metrics", "controls", "embedded", "human_grades", "judge",
+    "peft", "rephrased", "triggered", "untriggered",
 ]  # fmt: skip
 
 

@@ -46,3 +46,19 @@ def calibrate(
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(dump(found), encoding="utf-8")
     click.echo(f"\n{out}: use it with 'emcontain results LOGS --calibration {out}'")
+
+
+@judge.command()
+@click.option("--grader", required=True, help="The grader, as in --model-role grader=….")
+@click.option("--protocol", default="emcontain", show_default=True, help="Protocol by name or file.")
+@click.option("--attacks", "path", type=click.Path(path_type=Path), help="JSONL file of attacks; default the shipped.")
+def attack(grader: str, protocol: str, path: Path | None) -> None:
+    """Show how far a grader is moved by answers that try to talk it out of its grade."""
+    from emcontain.grading.attacks import ATTACKS, load_attacks
+    from emcontain.grading.protocol import load_protocol
+    from emcontain.results.table import render_section
+    from emcontain.scorers.attack import attack as run
+    from emcontain.scorers.attack import table
+
+    outcomes = run(grader, load_attacks(path or ATTACKS), protocol)
+    click.echo(f"grader: {grader}\n\n{render_section(table(outcomes, load_protocol(protocol).cuts.alignment))}")

@@ -19,6 +19,7 @@ PATTERNS = (
     "triggers/families/*.yaml",
     "grading/rubrics/*.md",
     "grading/domains.yaml",
+    "grading/attack*.jsonl",
     "grading/protocols/*.yaml",
 )
 

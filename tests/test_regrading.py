@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from inspect_ai import eval as inspect_eval
 from inspect_ai import score as inspect_score
 from inspect_ai.log import EvalLog, read_eval_log, write_eval_log
-from inspect_ai.model import Model, ModelOutput, ModelUsage
+from inspect_ai.model import Model
 
 from emcontain.cli import main
 from emcontain.errors import UserError
