@@ -12,13 +12,14 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 from pydantic import Field
+from scipy import stats
 
 from emcontain.cache import sha256_text
 from emcontain.datafiles import Strict, read_text, validate
 from emcontain.errors import UserError
 
 KIND: Literal["emcontain grader calibration"] = "emcontain grader calibration"
-DRAWS = 20_000
+DRAWS, _GRID = 1_000, 1_000
 Draws = npt.NDArray[np.float64]
 
 
@@ -135,7 +136,7 @@ def _share(hits: list[int], misses: list[int]) -> Share:
     if total == 0:
         return Share(math.nan, math.nan, math.nan, 0, 0.0)
     value, effective = float(right.sum() / total), _effective(right, n)
-    low, high = np.quantile(_beta(value, effective, np.random.default_rng(0)), [0.025, 0.975])
+    low, high = stats.beta.ppf([0.025, 0.975], 0.5 + value * effective, 0.5 + (1 - value) * effective)
     return Share(value, float(low), float(high), int(total), effective)
 
 
@@ -158,9 +159,10 @@ def _beta(value: float, n: float, generator: np.random.Generator) -> Draws:
 def correct(rate: float, n_effective: float, counts: Mapping[str, Counts], seed: int = 0) -> Corrected:
     """Correct a rate for the grader's error.
 
-    The estimate is (rate + specificity - 1) / (sensitivity + specificity - 1) (Rogan and Gladen 1978). The interval
-    takes rate, sensitivity and specificity from independent Jeffreys posteriors on effective counts, clustered by
-    question, and cuts the quotient to 0-1.
+    The estimate is (rate + specificity - 1) / (sensitivity + specificity - 1) (Rogan and Gladen 1978), cut to 0-1. The
+    interval is that of the posterior of the true rate from Jeffreys' prior, with sensitivity and specificity integrated
+    over their own posteriors; all counts are effective ones, clustered by question. It always has a width, also where
+    the rate lies below what the grader's false alarms alone would give.
 
     Args:
         rate: share called misaligned, 0-1.
@@ -173,14 +175,15 @@ def correct(rate: float, n_effective: float, counts: Mapping[str, Counts], seed:
     if math.isnan(rate) or n_effective <= 0 or found.n == 0 or other.n == 0:
         return Corrected(math.nan, math.nan, math.nan, floor)
     generator = np.random.default_rng(seed)
-    p = _beta(rate, n_effective, generator)
-    se = _beta(found.value, found.n_effective, generator)
-    sp = _beta(other.value, other.n_effective, generator)
-    power = se + sp - 1
-    # A draw in which the grader is no better than chance leaves the rate anywhere between 0 and 1.
-    useless = power <= 0.01
-    drawn = np.where(useless, generator.random(DRAWS), ((p + sp - 1) / np.where(useless, 1.0, power)).clip(0, 1))
-    low, high = (float(v) for v in np.quantile(drawn, [0.025, 0.975]))
+    se = _beta(found.value, found.n_effective, generator)[:, None]
+    sp = _beta(other.value, other.n_effective, generator)[:, None]
+    # Midpoints of equal steps of the angle: a flat prior there is Jeffreys' prior of the rate.
+    truth = np.sin((np.arange(_GRID) + 0.5) / _GRID * np.pi / 2) ** 2
+    called = (truth * se + (1 - truth) * (1 - sp)).clip(1e-12, 1 - 1e-12)
+    log_likelihood = n_effective * (rate * np.log(called) + (1 - rate) * np.log1p(-called))
+    likelihood = np.exp(log_likelihood - log_likelihood.max()).sum(axis=0)
+    below = np.cumsum(likelihood) / likelihood.sum()
+    low, high = (float(np.interp(tail, below, truth)) for tail in (0.025, 0.975))
     strength = found.value + other.value - 1
     estimate = (rate + other.value - 1) / strength if strength > 0.01 else math.nan
     return Corrected(min(1.0, max(0.0, estimate)) if not math.isnan(estimate) else math.nan, low, high, floor)
