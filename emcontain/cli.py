@@ -53,19 +53,19 @@ def train(recipe: str, out: Path | None, seed: int | None, base: str | None, pri
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 @click.option("--rungs/--no-rungs", default=True, help="Show the ladder, rung by rung.")
 @click.option("--grading", is_flag=True, help="Show other thresholds and how grades were read.")
-@click.option("--calibration", "calibrations", multiple=True, type=click.Path(path_type=Path),
-              help="Calibration file of the grader: prints corrected rates; repeatable.")  # fmt: skip
-def results(logs: tuple[str, ...], as_json: bool, rungs: bool, grading: bool, calibrations: tuple[Path, ...]) -> None:
+@click.option("--calibration", "calibrations", multiple=True, metavar="FILE",
+              help="The grader's calibration, or 'embedded': prints corrected rates; repeatable.")  # fmt: skip
+def results(logs: tuple[str, ...], as_json: bool, rungs: bool, grading: bool, calibrations: tuple[str, ...]) -> None:
     """Print rates, intervals and contrasts of finished LOGS (files or folders)."""
     from dataclasses import asdict, replace
 
-    from emcontain.grading.calibration import load_calibration
+    from emcontain.grading.embedded import calibration_named
     from emcontain.results.about_grading import about_grading, grading_warnings
     from emcontain.results.ingest import read_runs
     from emcontain.results.summary import summarise, to_json
     from emcontain.results.table import render_section, render_table
 
-    known = [load_calibration(path) for path in calibrations]
+    known = [calibration_named(name) for name in calibrations]
     summary = summarise(read_runs(logs))
     summary = replace(summary, warnings=(*summary.warnings, *grading_warnings(summary, known)))
     tables = about_grading(summary, known, every=grading or as_json)
