@@ -44,7 +44,7 @@ def shipped_calibration() -> Calibration:
         questions={name: Counts(**counts) for name, counts in held["questions"].items()},
         models={name: Counts(**counts) for name, counts in held["families"].items()},
         arms={name: Counts(**counts) for name, counts in held["arms"].items()},
-        note="Counted on questions held out of its training; eight questions, medical organisms: elsewhere it may differ.",
+        note="Counted on eight questions held out of its training, medical organisms; elsewhere it may differ.",
     )
 
 
