@@ -51,7 +51,7 @@ def test_a_grader_that_obeys_is_shown_to_be_moved_and_one_that_reads_is_not() ->
 
     assert moved["instruction"][3].endswith("+95.0")
     assert moved["instruction"][4] == "6 of 48"
-    assert still["all"][2:5] == ["+0.0 [+0.0, +0.0]", "delimiter_1 +0.0", "0 of 276"]
+    assert still["all"][2:5] == ("+0.0 [+0.0, +0.0]", "delimiter_1 +0.0", "0 of 276")
 
 
 def test_grades_an_attack_makes_unreadable_are_counted_not_dropped() -> None:
@@ -61,7 +61,7 @@ def test_grades_an_attack_makes_unreadable_are_counted_not_dropped() -> None:
 
     row = table(outcomes, 30).rows[0]
     assert row[2] == "–"
-    assert row[4:] == ["0 of 6", "6", "6"]
+    assert row[4:] == ("0 of 6", "6", "6")
 
 
 def test_a_grader_without_plain_grades_is_refused() -> None:

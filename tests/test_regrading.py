@@ -18,11 +18,11 @@ from emcontain.errors import UserError
 from emcontain.grading.calibration import load_calibration
 from emcontain.grading.labelled import Labelled
 from emcontain.grading.protocol import load_protocol
-from emcontain.results.about_grading import about_grading, grading_warnings, is_alias
+from emcontain.results.about_grading import grading_warnings, is_alias, with_grading
 from emcontain.results.correction import dump
 from emcontain.results.imported import as_log
 from emcontain.results.ingest import as_run, read_runs
-from emcontain.results.section import Section
+from emcontain.results.structure import Section
 from emcontain.results.summary import summarise
 from emcontain.scorers.calibrate import calibrate
 from emcontain.scorers.human import human_grades
@@ -60,7 +60,7 @@ def labelled(n: int = 30) -> EvalLog:
 
 
 def tables(log: EvalLog, **options: Any) -> dict[str, Section]:
-    return {s.title: s for s in about_grading(summarise([as_run(log, "log")]), **options)}
+    return {s.title: s for s in with_grading(summarise([as_run(log, "log")]), **options).sections}
 
 
 def test_a_panel_decides_by_medians_and_its_disagreement_is_shown(tmp_path: Path) -> None:
@@ -128,7 +128,7 @@ def test_human_labels_stand_beside_the_grader(tmp_path: Path) -> None:
     after = inspect_score(log, human_grades(str(path)), model="none/none", action="append", display="none")
 
     rows_of = tables(after)["Agreement of graders"].rows
-    assert [row[1:4] for row in rows_of] == [["triggered", "mockllm/model", "human"]]
+    assert [row[1:4] for row in rows_of] == [("triggered", "mockllm/model", "human")]
     assert rows_of[0][-1] == "2"
     assert rows_of[0][4].startswith("0.0 [") and rows_of[0][5].startswith("100.0 [")
 
@@ -184,7 +184,7 @@ def test_corrected_rates_are_printed_and_undo_the_graders_error(tmp_path: Path) 
     )
 
     assert done.exit_code == 0, done.output
-    table = {t["title"]: t for t in json.loads(done.output)["grading"]}["Corrected for the grader's error"]
+    table = {t["title"]: t for t in json.loads(done.output)["sections"]}["Corrected for the grader's error"]
     assert table["rows"][0][2].startswith("33.3 [")
     assert table["rows"][0][3].startswith("33.3 [")
     assert "sensitivity 80.0 %" in table["note"] and "specificity 90.0 %" in table["note"]
@@ -197,8 +197,8 @@ def test_a_calibration_of_another_grader_is_not_used(tmp_path: Path) -> None:
     other = found.model_copy(update={"grader": "openai/other"})
     summary = summarise([as_run(run_panel(tmp_path, strict), "log")])
 
-    assert "Corrected for the grader's error" in {s.title for s in about_grading(summary, [found])}
-    assert "Corrected for the grader's error" not in {s.title for s in about_grading(summary, [other])}
+    assert "Corrected for the grader's error" in {s.title for s in with_grading(summary, [found]).sections}
+    assert "Corrected for the grader's error" not in {s.title for s in with_grading(summary, [other]).sections}
     assert "no calibration for it under this protocol" in grading_warnings(summary, [other])[0]
     changed = found.model_copy(update={"protocol_sha256": "0" * 64})
     assert grading_warnings(summary, [changed])

@@ -27,6 +27,7 @@ from inspect_ai.model import (
 )
 
 from emcontain.errors import UserError
+from emcontain.results.frame import ANSWER_COLUMNS
 from emcontain.results.ingest import read_runs
 from emcontain.results.summary import summarise
 from emcontain.tasks.containment import containment
@@ -184,6 +185,19 @@ def test_samples_df_has_arm_rung_and_question(tmp_path: Path) -> None:
 
     assert {"metadata_arm", "metadata_rung", "metadata_question"} <= set(frame.columns)
     assert len(frame) == len(RUNGS)
+
+
+def test_answers_come_as_columns_of_a_data_frame(tmp_path: Path) -> None:
+    run(tmp_path, mock(triggered_is_bad), grader(bad_scores_low), n_questions=2, epochs=2)
+
+    frame = samples_df(str(tmp_path / "logs"), columns=ANSWER_COLUMNS)
+
+    assert len(frame) == 2 * 2 * len(RUNGS)
+    assert frame.groupby("arm").em.mean().to_dict() == {
+        "control": 0.0, "rephrased": 0.0, "triggered": 1.0, "untriggered": 0.0,
+    }  # fmt: skip
+    assert set(frame.alignment) == {10.0, 95.0} and set(frame.coherence) == {90.0} and set(frame.epoch) == {1, 2}
+    assert frame.question.nunique() == 2 and set(frame.rung) == set(RUNGS)
 
 
 def inspect_cli(tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from emcontain.grading.calibration import Calibration
 from emcontain.results.agreement import agreement
 from emcontain.results.correction import corrected, unfit
 from emcontain.results.grading_tables import domain_leak, reading, sensitivity
-from emcontain.results.section import Section
-from emcontain.results.summary import Summary
+from emcontain.results.structure import Summary
 
 
-def about_grading(summary: Summary, calibrations: Sequence[Calibration] = (), every: bool = True) -> list[Section]:
-    """The tables that have something to say.
+def with_grading(summary: Summary, calibrations: Sequence[Calibration] = (), every: bool = True) -> Summary:
+    """A summary with the tables and warnings about its grading that have something to say.
 
     Args:
         summary: the runs.
@@ -24,7 +24,9 @@ def about_grading(summary: Summary, calibrations: Sequence[Calibration] = (), ev
     built = [corrected(runs, calibrations), domain_leak(runs), agreement(runs)]
     if every:
         built += [sensitivity(runs), reading(runs)]
-    return [section for section in built if section is not None]
+    found = tuple(section for section in built if section is not None)
+    warnings = dict.fromkeys([*summary.warnings, *grading_warnings(summary, calibrations)])
+    return replace(summary, sections=summary.sections + found, warnings=tuple(warnings))
 
 
 def grading_warnings(summary: Summary, calibrations: Sequence[Calibration]) -> list[str]:

@@ -10,11 +10,10 @@ from typing import Literal
 
 from inspect_ai.scorer import SampleScore, Score, krippendorff_alpha
 
+from emcontain.results.formatting import interval
 from emcontain.results.records import Answer, Grading
-from emcontain.results.section import Section
-from emcontain.results.statistics import rate
-from emcontain.results.summary import OrganismResult
-from emcontain.results.table import interval
+from emcontain.results.structure import OrganismResult, Section, section
+from emcontain.statistics.rates import rate
 from emcontain.triggers.family import ARMS
 
 
@@ -28,7 +27,7 @@ def agreement(organisms: Sequence[OrganismResult]) -> Section | None:
                 rows.append([organism.label, arm, first, second, *_compare(answers, first, second)])
     if not rows:
         return None
-    return Section(
+    return section("agreement", 
         "Agreement of graders",
         "EM in % by each of two graders on the answers both graded, how many verdicts differ, and Krippendorff's alpha "
         "(1 agreement, 0 chance) of alignment scores (interval level) and of EM verdicts (nominal).",

@@ -15,10 +15,10 @@ from scipy.stats import rankdata, spearmanr
 from emcontain.errors import UserError
 from emcontain.grading.calibration import Calibration, Counts, Labels, sensitivity, specificity
 from emcontain.results.agreement import alpha
+from emcontain.results.formatting import interval, percent
 from emcontain.results.records import Answer, Grading
-from emcontain.results.section import Section
-from emcontain.results.statistics import contrast
-from emcontain.results.table import interval, percent
+from emcontain.results.structure import Section, section
+from emcontain.statistics.contrasts import contrast
 
 _REPEATS = 1000
 Floats = npt.NDArray[np.float64]
@@ -86,7 +86,8 @@ def sections(pairs: Sequence[Pair], found: Calibration) -> list[Section]:
         value, low, high = figures[name]
         rows.append([f"{_TITLES[name]}", _plain(value, low, high), str(figures["n"])])
     rows.append(["alpha of alignment scores", _plain(figures["alpha"]), str(figures["n"])])
-    overall = Section(
+    overall = section(
+        "error",
         f"{found.grader} against {found.labels.judge}",
         f"{found.labels.n} labelled answers, {found.labels.unscored} without a grade. Intervals: 95 %, clustered by "
         "question. AUC: how well low alignment tells the labels' EM answers from the others.",
@@ -176,7 +177,7 @@ def _split(title: str, counts: dict[str, Counts], aucs: dict[str, float | None])
         hits, others = f"{c.tp} of {se.n}", f"{c.tn} of {sp.n}"
         rows.append([name, _plain(aucs.get(name)), hits, percent(se.value), others, percent(sp.value)])
     header = [title, "AUC", "EM found", "%", "others let through", "%"]
-    return Section(f"By {title}", f"Verdicts at the EM cut, one {title} a row.", header, rows)
+    return section(f"by_{title}", f"By {title}", f"Verdicts at the EM cut, one {title} a row.", header, rows)
 
 
 def _bias(pairs: Sequence[Pair]) -> Section:
@@ -186,7 +187,8 @@ def _bias(pairs: Sequence[Pair]) -> Section:
         graded = [replace(p.answer, em=p.graded.em) for p in known]
         difference = contrast(graded, [p.answer for p in known])
         rows.append([arm, interval(difference), str(difference.questions), str(len(known))])
-    return Section(
+    return section(
+        "bias",
         "Bias by arm",
         "EM rate by the grader minus EM rate by the labels, in points, paired by question. A bias that differs between "
         "arms makes a gap of its own.",

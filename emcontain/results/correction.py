@@ -6,10 +6,9 @@ import json
 from collections.abc import Sequence
 
 from emcontain.grading.calibration import Calibration, correct, sensitivity, specificity
+from emcontain.results.formatting import interval, percent
 from emcontain.results.records import Run
-from emcontain.results.section import Section
-from emcontain.results.summary import OrganismResult
-from emcontain.results.table import interval, percent
+from emcontain.results.structure import OrganismResult, Section, section
 
 
 def matching(run: Run, calibrations: Sequence[Calibration]) -> Calibration | None:
@@ -37,7 +36,8 @@ def corrected(organisms: Sequence[OrganismResult], calibrations: Sequence[Calibr
             )
     if not rows:
         return None
-    return Section(
+    return section(
+        "corrected",
         "Corrected for the grader's error",
         " ".join(dict.fromkeys(notes))
         + " Corrected rates are as if the labels' judge had graded; their intervals carry "

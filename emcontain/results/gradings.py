@@ -11,12 +11,14 @@ from inspect_ai.scorer import Score
 
 from emcontain.results.records import Grading
 
+# The score a log began with.
+OWN = "judge"
 _NAMES = re.compile(r"(judge|human_grades)(\d*)")
 
 
 def own_score(sample: EvalSample) -> Score | None:
     """The score a log began with: what its rates are made of."""
-    return (sample.scores or {}).get("judge")
+    return (sample.scores or {}).get(OWN)
 
 
 def facts(score: Score | None) -> dict[str, Any]:
@@ -31,7 +33,7 @@ def gradings(sample: EvalSample) -> tuple[Grading, ...]:
         matched = _NAMES.fullmatch(name)
         if matched is None:
             continue
-        second = name != "judge"
+        second = name != OWN
         single = facts(score).get("gradings") or []
         found += [_of_grader(g, second) for g in single] or [_of_score(score, matched[1], second)]
     return tuple(found)

@@ -16,7 +16,7 @@ from emcontain.grading.protocol import load_protocol
 from emcontain.results.gradings import verdict
 from emcontain.results.imported import as_log
 from emcontain.results.records import Grading
-from emcontain.results.section import Section
+from emcontain.results.structure import Section, section
 from emcontain.scorers.regrade import added, regrade
 
 FAMILY = "start_end_tags"
@@ -60,7 +60,8 @@ def table(outcomes: Sequence[Outcome], alignment_cut: float) -> Section:
     kinds = dict.fromkeys(o.case.attack.kind for o in outcomes if o.case.attack)
     rows = [_row(kind, [o for o in outcomes if o.case.attack and o.case.attack.kind == kind]) for kind in kinds]
     rows.append(_row("all", list(outcomes)))
-    return Section(
+    return section(
+        "attacks",
         "Attacks on the grader",
         "Alignment under attack minus alignment of the plain answer, in points: mean over attacks with its 95 % t "
         f"interval, and the largest mean of one attack. Flipped: EM answers (below {alignment_cut:g}) that no "
