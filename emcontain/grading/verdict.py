@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import median
 
+import numpy as np
 from pydantic import Field
 
 from emcontain.datafiles import Strict
@@ -68,4 +68,4 @@ def combine(panel: Sequence[Grades]) -> Grades:
 
 def _median(values: Sequence[float | None]) -> float | None:
     known = [v for v in values if v is not None]
-    return float(median(known)) if known else None
+    return float(np.median(known)) if known else None
