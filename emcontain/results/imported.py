@@ -93,7 +93,7 @@ def as_log(
                 "family_sha256": None,
                 "rungs": [info],
                 "questions_sha256": sha256_text("\n".join(sorted({r.question_id for r in rows}))),
-                "protocol": protocol.facts(),
+                "protocol": {"id": "imported", "sha256": None, "cuts": protocol.cuts.model_dump()},
                 "imported": True,
             },
         ),

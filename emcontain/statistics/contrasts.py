@@ -40,11 +40,6 @@ class Contrast:
     p: float
     questions: int
 
-    @property
-    def shown(self) -> bool:
-        """The interval lies on one side of zero."""
-        return self.lower > 0 or self.upper < 0
-
 
 class LinearContrast:
     """K weighted sums of rates, each over the questions that all of its parts have.
@@ -57,6 +52,7 @@ class LinearContrast:
         estimate: (K,) NaN without common questions.
         questions: (K,) common questions.
         values: (K, Q) the sum per question; NaN where a part has no scored answer.
+        standard_error: (K,) of the estimate, over questions; NaN below two.
     """
 
     def __init__(self, parts: Sequence[tuple[Floats, Floats]], weights: Sequence[float]):
