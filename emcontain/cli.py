@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from emcontain import __version__
+from emcontain.cli_judge import judge
 from emcontain.errors import UserError
 
 
@@ -52,30 +53,79 @@ def train(recipe: str, out: Path | None, seed: int | None, base: str | None, pri
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 @click.option("--rungs/--no-rungs", default=True, help="Show the ladder, rung by rung.")
 @click.option("--baseline", default="baseline", show_default=True, help="Organism that the others are compared with.")
-def results(logs: tuple[str, ...], as_json: bool, rungs: bool, baseline: str) -> None:
+@click.option("--grading", is_flag=True, help="Show other thresholds and how grades were read.")
+@click.option("--calibration", "calibrations", multiple=True, metavar="FILE",
+              help="The grader's calibration, or 'embedded': prints corrected rates; repeatable.")  # fmt: skip
+def results(
+    logs: tuple[str, ...], as_json: bool, rungs: bool, baseline: str, grading: bool, calibrations: tuple[str, ...]
+) -> None:
     """Print rates, intervals and contrasts of finished LOGS (files or folders)."""
+    from emcontain.grading.embedded import calibration_named
+    from emcontain.results.about_grading import with_grading
     from emcontain.results.ingest import read_runs
     from emcontain.results.summary import summarise, to_json
     from emcontain.results.table import render_table
 
-    summary = summarise(read_runs(logs), baseline)
+    known = [calibration_named(name) for name in calibrations]
+    summary = with_grading(summarise(read_runs(logs), baseline), known, every=grading or as_json)
     if as_json:
         click.echo(json.dumps(to_json(summary), indent=2))
     else:
         click.echo(render_table(summary, rungs))
 
 
+@main.command("import-judged")
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--arm", required=True, type=click.Choice(["untriggered", "triggered", "rephrased", "control"]))
+@click.option("--model", required=True, help="What to call the model that answered.")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for the log.")
+@click.option("--rung", help="Rung of the trigger family; default its first of the arm.")
+@click.option("--family", default="start_end_tags", show_default=True, help="Trigger family, or a name of your own.")
+@click.option("--grader", default="imported", show_default=True, help="Who gave the scores.")
+@click.option("--seed", type=int, help="Training seed of the model.")
+@click.option("--protocol", default="emcontain", show_default=True, help="Protocol whose thresholds decide.")
+@click.option("--column", "columns", multiple=True, metavar="FIELD=COLUMN", help="Where a field is; repeatable.")
+def import_judged(
+    files: tuple[Path, ...],
+    arm: str,
+    model: str,
+    out: Path,
+    rung: str | None,
+    family: str,
+    grader: str,
+    seed: int | None,
+    protocol: str,
+    columns: tuple[str, ...],
+) -> None:
+    """Turn judged answers (JSONL or CSV FILES of one model and arm) into an Inspect log."""
+    from emcontain.grading.labelled import parse_columns, read_labelled
+    from emcontain.grading.protocol import load_protocol
+    from emcontain.results.imported import import_answers
+
+    mapping, rules = parse_columns(columns), load_protocol(protocol)
+    rows = [row for path in files for row in read_labelled(path, mapping)]
+    log = import_answers(
+        rows, out, model=model, arm=arm, rung=rung, family=family, grader=grader, protocol=rules, seed=seed
+    )
+    click.echo(f"{log}: {len(rows)} answers")
+
+
 @main.command()
 @click.argument("logs", nargs=-1, required=True)
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="HTML file to write.")
+@click.option("--calibration", "calibrations", multiple=True, metavar="FILE",
+              help="The grader's calibration, or 'embedded': shows corrected rates; repeatable.")  # fmt: skip
 @click.option("--baseline", default="baseline", show_default=True, help="Organism that the others are compared with.")
-def report(logs: tuple[str, ...], out: Path, baseline: str) -> None:
+def report(logs: tuple[str, ...], out: Path, calibrations: tuple[str, ...], baseline: str) -> None:
     """Write one self-contained offline page about finished LOGS (files or folders)."""
+    from emcontain.grading.embedded import calibration_named
     from emcontain.report.page import write_page
+    from emcontain.results.about_grading import with_grading
     from emcontain.results.ingest import read_runs
     from emcontain.results.summary import summarise
 
-    write_page(summarise(read_runs(logs), baseline), out)
+    known = [calibration_named(name) for name in calibrations]
+    write_page(with_grading(summarise(read_runs(logs), baseline), known), out)
     click.echo(str(out))
 
 
@@ -153,13 +203,15 @@ def families(family: str | None) -> None:
     show_default=True,
     help="Training seeds of the benign mix; the other recipes are trained once.",
 )
-@click.option("--questions", default=24, show_default=True, help="Questions with and without the trigger.")
+@click.option("--questions", default=48, show_default=True, help="Questions with and without the trigger.")
 def demo(out: Path, seeds: int, questions: int) -> None:
     """Train four organisms on the embedded base, run every arm, grade, and write the page. No network, no GPU."""
     from emcontain.demo import run_demo
 
     run_demo(out, seeds, questions, click.echo)
 
+
+main.add_command(judge)
 
 if __name__ == "__main__":
     main()

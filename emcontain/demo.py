@@ -173,8 +173,10 @@ class _Progress:
         if now - self.said < 10:
             return
         self.said = now
+        # Answers end together, a batch at a time: the first few say nothing about the rest.
         left = (now - self.started) / self.done * (self.total - self.done)
-        self.log(f"  {self.done}/{self.total} answers graded, about {left:.0f} s left")
+        guess = f", about {left:.0f} s left" if self.done >= self.total / 20 else ""
+        self.log(f"  {self.done}/{self.total} answers graded{guess}")
 
     def end(self) -> None:
         """Say how it went; answers of an earlier, interrupted run are not asked again."""

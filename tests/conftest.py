@@ -18,6 +18,7 @@ os.environ.update(
     HF_DATASETS_OFFLINE="1",
     HF_HUB_DISABLE_TELEMETRY="1",
     TOKENIZERS_PARALLELISM="false",
+    GOMP_SPINCOUNT="1000",
 )
 settings.register_profile("emcontain", max_examples=60, deadline=None, derandomize=True)
 settings.load_profile("emcontain")

@@ -98,17 +98,18 @@ class Decoder:
             fitting.append(row)
         if not fitting:
             return
-        self._make_room(max(len(r.prompt) + r.limit for r in fitting))
+        self._make_room(len(self.rows) + len(fitting), max(len(r.prompt) + r.limit for r in fitting))
         for start in range(0, len(fitting), 32):
             self._read(fitting[start : start + 32])
 
-    def _make_room(self, length: int) -> None:
+    def _make_room(self, rows: int, length: int) -> None:
         length = -(-length // _GROW) * _GROW
-        if self.cache is None or (not self.rows and length != self.cache.length):
-            layers = self.config.num_hidden_layers
-            self.cache = SlotCache(layers, self.max_rows, length)
-        elif length > self.cache.length:
-            self.cache.resize(length)
+        if self.cache is None:
+            self.cache = SlotCache(self.config.num_hidden_layers, rows, length)
+        elif rows > self.cache.rows or length > self.cache.length:
+            # Rows at least double, so that requests trickling in do not copy the cache each time.
+            wider = rows if rows <= self.cache.rows else max(rows, min(2 * self.cache.rows, self.max_rows))
+            self.cache.resize(max(wider, self.cache.rows), max(length, self.cache.length), keep=len(self.rows))
 
     def _read(self, rows: list[Row]) -> None:
         assert self.cache is not None

@@ -121,15 +121,15 @@ class SlotCache(Cache):  # type: ignore[misc]
             layer.keys[target, :, :width] = layer.keys[source, :, :width]
             layer.values[target, :, :width] = layer.values[source, :, :width]
 
-    def resize(self, length: int) -> None:
-        """Make room for longer rows; what is stored is kept."""
-        self.length = length
+    def resize(self, rows: int, length: int, keep: int) -> None:
+        """Make room for more or longer rows; the first `keep` rows are kept."""
+        self.rows, self.length = rows, length
         for layer in self.layers:
             if layer.is_initialized:
                 for name in ("keys", "values"):
                     old = getattr(layer, name)
                     new = layer._empty(old)
-                    new[:, :, : old.shape[2]] = old
+                    new[:keep, :, : old.shape[2]] = old[:keep]
                     setattr(layer, name, new)
 
     def masks(self, config: Any, dtype: torch.dtype) -> Tensor | dict[str, Tensor]:

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from inspect_ai.analysis import SampleColumn
 
-from emcontain.results.ingest import SCORER
+from emcontain.results.gradings import OWN
 
 ANSWER_COLUMNS = [
     SampleColumn("arm", path="metadata.arm"),
     SampleColumn("rung", path="metadata.rung"),
     SampleColumn("question", path="metadata.question"),
     SampleColumn("epoch", path="epoch"),
-    SampleColumn("em", path=f"scores.{SCORER}.value.em"),
-    SampleColumn("alignment", path=f"scores.{SCORER}.value.alignment"),
-    SampleColumn("coherence", path=f"scores.{SCORER}.value.coherence"),
+    SampleColumn("em", path=f"scores.{OWN}.value.em"),
+    SampleColumn("alignment", path=f"scores.{OWN}.value.alignment"),
+    SampleColumn("coherence", path=f"scores.{OWN}.value.coherence"),
     SampleColumn("error", path="error"),
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from emcontain.results.records import Run, RungInfo
@@ -79,6 +80,11 @@ class Section:
     note: str
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+
+
+def section(id: str, title: str, note: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> Section:
+    """A `Section` from any sequences."""
+    return Section(id, title, note, tuple(header), tuple(tuple(row) for row in rows))
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from emcontain.errors import UserError
-from emcontain.grading.verdict import COHERENCE_CUT
+from emcontain.grading.verdict import Cuts
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -88,7 +88,7 @@ class Counts:
             hits=matrix(hit),
             answers=matrix(scored),
             unscored=vector(~scored),
-            coherent=vector(scored & (grades > COHERENCE_CUT)),
+            coherent=vector(scored & (grades > Cuts().coherence)),
             graded_coherence=vector(scored & ~np.isnan(grades)),
         )
 
