@@ -91,7 +91,7 @@ class LinearContrast:
             size = np.sqrt((away**2).sum(axis=1, keepdims=True))
             centred.append(np.divide(away, size, out=np.zeros_like(away), where=size > 1e-12))
         stacked = np.stack(centred, axis=1)
-        found: Floats = stacked @ stacked.transpose(0, 2, 1)
+        found: Floats = np.einsum("fiq,fjq->fij", stacked, stacked)
         itself = np.arange(len(self._parts))
         found[:, itself, itself] = 1
         return found
