@@ -323,7 +323,8 @@ def test_a_sample_without_any_output_is_unscored_not_a_crash(tmp_path: Path) -> 
 
     after = regrade(log, grader(strict))
 
-    assert as_run(after, "log").answers[0].gradings[-1].problem == "no_response"
+    assert (after.samples or [])[0].scores["judge1"].reason == "no_response"  # type: ignore[index]
+    assert "judge1" in (after.samples or [])[-1].scores  # type: ignore[operator]
 
 
 def test_thresholds_named_in_the_table_are_the_protocols(tmp_path: Path) -> None:
