@@ -31,7 +31,7 @@ def facts(score: Score | None) -> dict[str, Any]:
 
 
 def gradings(sample: EvalSample) -> tuple[Grading, ...]:
-    """Every grading of one sample, the log's own first."""
+    """Every grading of one sample, the log's own first; none of a grader that was never asked (an empty answer)."""
     found: list[Grading] = []
     own_rules = facts(own_score(sample)).get("protocol_sha256")
     for name, score in (sample.scores or {}).items():
@@ -40,7 +40,9 @@ def gradings(sample: EvalSample) -> tuple[Grading, ...]:
             continue
         second = name != OWN
         single = facts(score).get("gradings") or []
-        of_score = [_of_grader(g, second) for g in single] or [_of_score(score, matched[1], second)]
+        of_score = [_of_grader(g, second) for g in single]
+        if not single and (isinstance(score.value, dict) or "method" in facts(score)):
+            of_score = [_of_score(score, matched[1], second)]
         rules = facts(score).get("protocol_sha256")
         if rules and own_rules and rules != own_rules:
             of_score = [replace(g, grader=f"{g.grader} under {rules[:8]}") for g in of_score]

@@ -30,7 +30,8 @@ def identity(grader: Model) -> dict[str, Any]:
     stated = {"temperature": config.temperature, "seed": config.seed, "reasoning_effort": config.reasoning_effort,
               "system_message": config.system_message, "top_p": config.top_p}  # fmt: skip
     weights = weights_of(grader)
-    arguments = {k: str(v) for k, v in grader.model_args.items() if k != "api_key"} if weights is None else {}
+    plain = {k: v for k, v in grader.model_args.items() if isinstance(v, str | int | float) and k != "api_key"}
+    arguments = plain if weights is None else {}
     return {
         "name": str(grader),
         "weights_sha256": weights,
