@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from emcontain import __version__
+from emcontain.cli_judge import judge
 from emcontain.errors import UserError
 
 
@@ -19,6 +20,9 @@ def main() -> None:
     Train research organisms, run every arm, grade, and read how sure the answer is. Evaluations run through Inspect:
     `inspect eval emcontain/containment --model … --model-role grader=…`.
     """
+
+
+main.add_command(judge)
 
 
 @main.command()
