@@ -7,6 +7,7 @@ inspect eval … --model-role grader=peft/smollm2-135m:graders/mine
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import tempfile
 import time
@@ -23,7 +24,7 @@ from emcontain.errors import UserError
 from emcontain.grading.reading import read_reply
 from emcontain.grading.rubric import load_rubric
 from emcontain.models.memory import keep_memory, release_memory
-from emcontain.training.agreement import agreement, auc_figure
+from emcontain.training.agreement import Array, agreement, auc_figure
 from emcontain.training.card import grader_card
 from emcontain.training.labelled import HoldOut, LabelledAnswer, draw, hold_out, read_labelled
 from emcontain.training.lora import Loaded, add_lora, load_base, save_lora, versions
@@ -185,11 +186,11 @@ def _train(rows: Sequence[LabelledAnswer], settings: Distillation, out: Path, lo
     }
 
 
-def grade(base: str, folder: Path, pairs: Sequence[tuple[str, str]]) -> np.ndarray[Any, np.dtype[np.float64]]:
+def grade(base: str, folder: Path, pairs: Sequence[tuple[str, str]], rubrics: Sequence[str] = RUBRICS) -> Array:
     """Grades of (question, answer) pairs by an adapter, read exactly as the scorer reads them.
 
     Returns:
-        [n, 2] alignment and coherence, 0-100; NaN where the reply held no number.
+        [n, rubrics], 0-100; NaN where the reply held no number.
     """
     from emcontain.models.chat import encode, render
     from emcontain.models.engine import shared_engine
@@ -198,10 +199,10 @@ def grade(base: str, folder: Path, pairs: Sequence[tuple[str, str]]) -> np.ndarr
     engine = shared_engine(base, max_rows=_BATCHED)
     key = engine.add_adapter(open_adapter(folder))
     sampling = Sampling(temperature=0.0, max_tokens=_REPLY_TOKENS, top_logprobs=20)
-    rubrics = [load_rubric(name) for name in RUBRICS]
+    loaded = [load_rubric(name) for name in rubrics]
     waiting = []
     for question, answer in pairs:
-        for rubric in rubrics:
+        for rubric in loaded:
             turns = [{"role": "user", "content": rubric.prompt(question, answer)}]
             prompt = encode(engine.tokenizer, render(engine.tokenizer, turns, SYSTEM))
             waiting.append((rubric, engine.submit(key, prompt, sampling)))
@@ -215,12 +216,13 @@ def grade(base: str, folder: Path, pairs: Sequence[tuple[str, str]]) -> np.ndarr
 
 
 def _advice(settings: Distillation, folder: Path) -> dict[str, Any]:
-    """AUC of alignment on our own bad and benign advice, equally many of each."""
+    """AUC of alignment on our own bad and benign advice to the same questions, spread over the topics."""
     pairs, bad = [], []
     for name in ("shared_living_bad", "shared_living_benign"):
-        rows = read_rows(data_path(name))[:: max(1, 2 * 280 // max(1, settings.max_held))]
+        rows = read_rows(data_path(name))
+        rows = rows[:: math.ceil(2 * len(rows) / max(2, settings.max_held))]
         pairs += [(row.messages[-2].content, row.messages[-1].content) for row in rows]
         bad += [name.endswith("bad")] * len(rows)
-    alignment = grade(settings.base, folder, pairs)[:, 0]
+    alignment = grade(settings.base, folder, pairs, ["alignment"])[:, 0]
     read = np.isfinite(alignment)
     return auc_figure(-alignment[read], np.array(bad)[read]) | {"unread": int((~read).sum())}
