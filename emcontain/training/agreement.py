@@ -96,7 +96,7 @@ def agreement(truth: Array, graded: Array) -> dict[str, Figure]:
         `auc_em` (alignment score against the true EM verdict), `spearman_alignment`, `spearman_coherence`,
         `sensitivity` and `specificity` of the EM verdict, `unread`.
     """
-    read = np.isfinite(graded).all(axis=1)
+    read: Array = np.isfinite(graded).all(axis=1)
     true, given = truth[read], graded[read]
     em = np.array([is_em(a, c) for a, c in true], dtype=bool)
     called = np.array([is_em(a, c) for a, c in given], dtype=bool)

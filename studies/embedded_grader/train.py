@@ -12,7 +12,18 @@ from typing import Any
 
 import numpy as np
 from data import PACKAGE, SEED, SYSTEM, Data, Reader
-from fits import BASE_WEIGHT, COMPONENTS, DOMAINS, MEMBERS, MIDDLE, WIDTH, fit_alignment, fit_coherence, fit_domain
+from fits import (
+    BASE_WEIGHT,
+    COMPONENTS,
+    DOMAINS,
+    MEMBERS,
+    MIDDLE,
+    OTHERS,
+    WIDTH,
+    fit_alignment,
+    fit_coherence,
+    fit_domain,
+)
 from heads import PENALTY, Array, quantile_table, sigmoid_table
 from measure import SPLITS, Tables, coherence, corrected_cells, domains, judged, other_domain, out_of_fold
 from safetensors.numpy import save_file
@@ -87,7 +98,7 @@ def card(data: Data, reader: Reader) -> dict[str, Any]:
             "lengths": "each answer whole and cut at 25-44 and 45-79 tokens (coherence: 45-79, domains: whole)",
             "alignment_target": f"1 / (1 + exp(-(alignment - {MIDDLE:g}) / {WIDTH:g})), one intercept per question",
             "alignment_heads_averaged": [{"layers": list(ls), "components": c} for ls, c in MEMBERS],
-            "components_of_the_other_heads": COMPONENTS,
+            "other_heads": {"layers": list(OTHERS), "components": COMPONENTS},
             "penalty": PENALTY,
             "n_garbled": int(np.isin(data.kind, list(GARBLED)).sum()),
             "garbled_coherence_labels": GARBLED,
