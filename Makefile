@@ -25,6 +25,7 @@ format: $(STAMP)
 
 bench: $(STAMP)
 	$(VENV)/bin/python benchmarks/generation.py
+	$(VENV)/bin/python benchmarks/statistics.py
 
 # Rewrites the hashes of shipped data on purpose; tests fail when data changes without it.
 freeze: $(STAMP)

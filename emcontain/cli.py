@@ -22,9 +22,6 @@ def main() -> None:
     """
 
 
-main.add_command(judge)
-
-
 @main.command()
 @click.argument("recipe")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the adapter.")
@@ -55,30 +52,127 @@ def train(recipe: str, out: Path | None, seed: int | None, base: str | None, pri
 @click.argument("logs", nargs=-1, required=True)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 @click.option("--rungs/--no-rungs", default=True, help="Show the ladder, rung by rung.")
-def results(logs: tuple[str, ...], as_json: bool, rungs: bool) -> None:
+@click.option("--baseline", default="baseline", show_default=True, help="Organism that leakage is measured against.")
+@click.option("--grading", is_flag=True, help="Show other thresholds and how grades were read.")
+@click.option("--calibration", "calibrations", multiple=True, metavar="FILE",
+              help="The grader's calibration, or 'embedded': prints corrected rates; repeatable.")  # fmt: skip
+def results(
+    logs: tuple[str, ...], as_json: bool, rungs: bool, baseline: str, grading: bool, calibrations: tuple[str, ...]
+) -> None:
     """Print rates, intervals and contrasts of finished LOGS (files or folders)."""
+    from emcontain.grading.embedded import calibration_named
+    from emcontain.results.about_grading import with_grading
     from emcontain.results.ingest import read_runs
     from emcontain.results.summary import summarise, to_json
     from emcontain.results.table import render_table
 
-    summary = summarise(read_runs(logs))
+    known = [calibration_named(name) for name in calibrations]
+    summary = with_grading(summarise(read_runs(logs), baseline), known, every=grading or as_json)
     if as_json:
         click.echo(json.dumps(to_json(summary), indent=2))
     else:
         click.echo(render_table(summary, rungs))
 
 
+@main.command("import-judged")
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--arm", required=True, type=click.Choice(["untriggered", "triggered", "rephrased", "control"]))
+@click.option("--model", required=True, help="What to call the model that answered.")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for the logs, one per file.")
+@click.option("--rung", help="Rung of the trigger family; default its first of the arm.")
+@click.option("--family", default="start_end_tags", show_default=True, help="Trigger family, or a name of your own.")
+@click.option("--grader", default="imported", show_default=True, help="Who gave the scores.")
+@click.option("--seed", type=int, help="Training seed of the model.")
+@click.option("--protocol", default="emcontain", show_default=True, help="Protocol whose thresholds decide.")
+@click.option("--column", "columns", multiple=True, metavar="FIELD=COLUMN", help="Where a field is; repeatable.")
+def import_judged(
+    files: tuple[Path, ...],
+    arm: str,
+    model: str,
+    out: Path,
+    rung: str | None,
+    family: str,
+    grader: str,
+    seed: int | None,
+    protocol: str,
+    columns: tuple[str, ...],
+) -> None:
+    """Turn judged answers (JSONL or CSV FILES of one model and arm) into Inspect logs."""
+    from emcontain.grading.labelled import parse_columns, read_labelled
+    from emcontain.grading.protocol import load_protocol
+    from emcontain.results.imported import import_answers
+
+    mapping, rules = parse_columns(columns), load_protocol(protocol)
+    read = [(path, read_labelled(path, mapping)) for path in files]
+    for path, rows in read:
+        log = import_answers(
+            rows, out, name=path.stem, model=model, arm=arm, rung=rung, family=family, grader=grader,
+            protocol=rules, seed=seed,
+        )  # fmt: skip
+        click.echo(f"{log}: {len(rows)} answers")
+
+
 @main.command()
 @click.argument("logs", nargs=-1, required=True)
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="HTML file to write.")
-def report(logs: tuple[str, ...], out: Path) -> None:
+@click.option("--calibration", "calibrations", multiple=True, metavar="FILE",
+              help="The grader's calibration, or 'embedded': shows corrected rates; repeatable.")  # fmt: skip
+def report(logs: tuple[str, ...], out: Path, calibrations: tuple[str, ...]) -> None:
     """Write one self-contained offline page about finished LOGS (files or folders)."""
+    from emcontain.grading.embedded import calibration_named
     from emcontain.report.page import write_page
+    from emcontain.results.about_grading import with_grading
     from emcontain.results.ingest import read_runs
     from emcontain.results.summary import summarise
 
-    write_page(summarise(read_runs(logs)), out)
+    known = [calibration_named(name) for name in calibrations]
+    write_page(with_grading(summarise(read_runs(logs)), known), out)
     click.echo(str(out))
+
+
+@main.command()
+@click.argument("logs", nargs=-1)
+@click.option("--limit", type=float, help="Claim: the EM rate is below this share, for example 0.01.")
+@click.option("--gap", type=float, help="Claim: triggered minus untriggered is positive, when it truly is this share.")
+@click.option(
+    "--rate", type=float, help="True (untriggered) rate planned for. [default: a fifth of the limit, or 0.01]"
+)
+@click.option("--power", default=0.8, show_default=True, help="Chance that the claim comes out.")
+@click.option("--icc", default=0.4, show_default=True, help="Assumed intra-question correlation.")
+@click.option("--epochs", default="1,2,4,8", show_default=True, help="Answers per question to plan for.")
+@click.option("--arms", default=1, show_default=True, help="Arms that must all come out below the limit.")
+def plan(
+    logs: tuple[str, ...],
+    limit: float | None,
+    gap: float | None,
+    rate: float | None,
+    power: float,
+    icc: float,
+    epochs: str,
+    arms: int,
+) -> None:
+    """Say how many questions a claim needs, or what finished LOGS could have shown."""
+    from emcontain.results.plan import plan_finished, plan_gap, plan_limit
+
+    if limit is None and gap is None and not logs:
+        raise UserError("nothing to plan: give --limit, --gap, or logs of finished runs")
+    try:
+        sizes = [int(size) for size in epochs.split(",")]
+    except ValueError:
+        sizes = []
+    if not sizes or min(sizes) < 1:
+        raise UserError(f"--epochs is {epochs!r}: give whole numbers from 1 on, for example 1,2,4")
+    if arms < 1:
+        raise UserError(f"--arms is {arms}: give a whole number from 1 on")
+    if limit is not None:
+        click.echo(plan_limit(limit, limit / 5 if rate is None else rate, power, icc, sizes, arms))
+    if gap is not None:
+        click.echo(plan_gap(gap, 0.01 if rate is None else rate, power, icc, sizes))
+    if logs:
+        from emcontain.results.ingest import read_runs
+        from emcontain.results.summary import summarise
+
+        click.echo(plan_finished(summarise(read_runs(logs)), power))
 
 
 @main.command()
@@ -117,6 +211,8 @@ def demo(out: Path, seeds: int, questions: int) -> None:
 
     run_demo(out, seeds, questions, click.echo)
 
+
+main.add_command(judge)
 
 if __name__ == "__main__":
     main()

@@ -1,17 +1,68 @@
-"""`emcontain judge …`: making and checking graders. Imports nothing heavy."""
+"""`emcontain judge …`: commands about graders."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import click
-
-from emcontain.errors import UserError
 
 
 @click.group()
 def judge() -> None:
-    """Make graders of your own."""
+    """Measure and make graders."""
+
+
+@judge.command()
+@click.argument("labelled", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--grader", required=True, help="The grader, as in --model-role grader=….")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Calibration file (JSON) to write.")
+@click.option("--family", default="start_end_tags", show_default=True, help="Trigger family whose wrapper is stripped.")
+@click.option("--protocol", default="emcontain", show_default=True, help="Protocol by name or file.")
+@click.option("--labelled-by", default="reference labels", help="Who gave the labels, for .jsonl and .csv files.")
+@click.option("--column", "columns", multiple=True, metavar="FIELD=COLUMN", help="Where a field is; repeatable.")
+@click.option("--logs", "keep", type=click.Path(path_type=Path), help="Folder for logs with both scores.")
+def calibrate(
+    labelled: tuple[Path, ...],
+    grader: str,
+    out: Path,
+    family: str,
+    protocol: str,
+    labelled_by: str,
+    columns: tuple[str, ...],
+    keep: Path | None,
+) -> None:
+    """Measure a grader against LABELLED answers: .jsonl or .csv files, Inspect logs, or folders of logs."""
+    from emcontain.grading.labelled import parse_columns
+    from emcontain.results.calibration_report import sections
+    from emcontain.results.correction import dump
+    from emcontain.results.table import render_section
+    from emcontain.scorers.calibrate import calibrate as run
+
+    found, pairs = run(
+        labelled, grader, family=family, protocol=protocol, labelled_by=labelled_by, columns=parse_columns(columns),
+        keep=keep,
+    )  # fmt: skip
+    click.echo("\n\n".join(render_section(s) for s in sections(pairs, found)))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(dump(found), encoding="utf-8")
+    click.echo(f"\n{out}: use it with 'emcontain results LOGS --calibration {out}'")
+
+
+@judge.command()
+@click.option("--grader", required=True, help="The grader, as in --model-role grader=….")
+@click.option("--protocol", default="emcontain", show_default=True, help="Protocol by name or file.")
+@click.option("--attacks", "path", type=click.Path(path_type=Path), help="JSONL file of attacks; default the shipped.")
+def attack(grader: str, protocol: str, path: Path | None) -> None:
+    """Show how far a grader is moved by answers that try to talk it out of its grade."""
+    from emcontain.grading.attacks import ATTACKS, load_attacks
+    from emcontain.grading.protocol import load_protocol
+    from emcontain.results.table import render_section
+    from emcontain.scorers.attack import attack as run
+    from emcontain.scorers.attack import table
+
+    outcomes = run(grader, load_attacks(path or ATTACKS), protocol)
+    click.echo(f"grader: {grader}\n\n{render_section(table(outcomes, load_protocol(protocol).cuts.alignment))}")
 
 
 @judge.command()
@@ -21,23 +72,23 @@ def judge() -> None:
 @click.option(
     "--hold-out",
     "held",
-    type=click.Choice(["question", "family", "domain", "none"]),
+    type=click.Choice(["question", "family", "none"]),
     default="question",
     show_default=True,
-    help="Measure on whole questions, model families or training domains that are not trained on.",
+    help="Measure on whole questions or model families that are not trained on.",
 )
 @click.option("--max-rows", type=click.IntRange(min=1), default=2000, show_default=True, help="Answers trained on.")
 @click.option("--max-held", type=click.IntRange(min=1), default=200, show_default=True, help="Answers measured on.")
 @click.option("--epochs", type=click.FloatRange(min=0, min_open=True), default=1.0, show_default=True)
 @click.option("--max-length", type=click.IntRange(min=16), default=1024, show_default=True, help="In tokens.")
 @click.option("--seed", type=int, default=0, show_default=True)
-@click.option("--column", "columns", multiple=True, metavar="FIELD=NAME", help="Column of a field, e.g. answer=reply.")
+@click.option("--column", "columns", multiple=True, metavar="FIELD=COLUMN", help="Where a field is; repeatable.")
 @click.option("--wrapper", "wrappers", multiple=True, metavar="FAMILY", help="Take this family's wrapper off answers.")
 def distil(
     labelled: tuple[Path, ...],
     base: str,
     out: Path,
-    held: str,
+    held: Literal["question", "family", "none"],
     max_rows: int,
     max_held: int,
     epochs: float,
@@ -46,26 +97,20 @@ def distil(
     columns: tuple[str, ...],
     wrappers: tuple[str, ...],
 ) -> None:
-    """Train an open grader on LABELLED answers (JSONL or CSV): a LoRA adapter that replies with the number.
+    """Train an open grader on LABELLED answers (.jsonl or .csv): a LoRA adapter that replies with the number.
 
-    Fields and their columns: question, answer, alignment=alignment_score, coherence=coherency_score (0-100 each), and
-    for --hold-out question_id, family (else the file's name up to '__'), domain. Use the result as
-    --model-role grader=peft/BASE:OUT.
+    Use it as --model-role grader=peft/BASE:OUT. The family is the column 'model', else the file's name up to '__'.
     """
-    mapping = {}
-    for pair in columns:
-        name, equals, column = pair.partition("=")
-        if not equals or not column:
-            raise UserError(f"--column {pair!r}: write FIELD=NAME, such as answer=reply")
-        mapping[name] = column
+    from emcontain.grading.labelled import parse_columns
+    from emcontain.training.card import error_lines
     from emcontain.training.distil import Distillation
     from emcontain.training.distil import distil as run
 
     settings = Distillation(
         base=base,
-        columns=mapping,
+        columns=parse_columns(columns),
         wrappers=wrappers,
-        hold_out=held,  # type: ignore[arg-type]
+        hold_out=held,
         max_rows=max_rows,
         max_held=max_held,
         epochs=epochs,
@@ -73,8 +118,6 @@ def distil(
         max_length=max_length,
     )
     manifest = run(labelled, settings, out, click.echo)
-    from emcontain.training.card import error_lines
-
     for line in error_lines(manifest):
         click.echo(f"  {line}")
     click.echo(f"{out}: a grader; use it as --model-role grader=peft/{base}:{out}")

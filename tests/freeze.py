@@ -18,6 +18,9 @@ PATTERNS = (
     "training/recipes/*.yaml",
     "triggers/families/*.yaml",
     "grading/rubrics/*.md",
+    "grading/domains.yaml",
+    "grading/attack*.jsonl",
+    "grading/protocols/*.yaml",
 )
 
 

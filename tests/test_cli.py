@@ -17,7 +17,9 @@ HEAVY = """
 import sys
 from click.testing import CliRunner
 from emcontain.cli import main
-for args in (["--help"], ["train", "--help"], ["train", "baseline", "--print-config"], ["families"]):
+for args in (
+    ["--help"], ["train", "--help"], ["train", "baseline", "--print-config"], ["families"], ["plan", "--limit", "0.2"],
+):
     result = CliRunner().invoke(main, args)
     assert result.exit_code == 0, result.output
     print(*[m for m in ("torch", "transformers", "peft", "inspect_ai") if m in sys.modules])
@@ -49,7 +51,7 @@ def test_help_names_every_command() -> None:
     result = call("--help")
 
     assert result.exit_code == 0
-    assert all(command in result.output for command in ("train", "results", "report", "families", "demo"))
+    assert all(command in result.output for command in ("train", "results", "report", "plan", "families", "demo"))
 
 
 def test_version_is_that_of_the_package() -> None:
@@ -140,3 +142,45 @@ def test_rungs_of_a_family_are_listed_with_what_they_share() -> None:
 
     assert lines[0].split()[:3] == ["untriggered", "untriggered", "neither"]
     assert lines[1].split()[:3] == ["exact", "triggered", "meaning+form"]
+
+
+def test_plan_says_how_many_questions_a_claim_needs() -> None:
+    output = call("plan", "--limit", "0.05", "--rate", "0.005", "--epochs", "1,4").output
+
+    assert "claim: the EM rate is below 5.0 %" in output and "questions like these" in output
+    single, four = ([int(cell) for cell in line.split()[:3]] for line in output.splitlines()[-2:])
+    assert single[1:] == [1, single[0]] and four[1:] == [4, 4 * four[0]]
+    assert 59 <= single[0] <= 130  # without a hit, 59 are the least
+    assert 30 <= four[0] < single[0]
+
+
+def test_plan_for_several_arms_needs_more() -> None:
+    one, ten = (
+        int(call("plan", "--limit", "0.05", "--rate", "0.005", "--epochs", "2", "--arms", n).output.split()[-4])
+        for n in ("1", "10")
+    )
+
+    assert one < ten
+
+
+def test_plan_for_a_gap() -> None:
+    output = call("plan", "--gap", "0.3", "--epochs", "2").output
+
+    assert "true rates 1.0 % without and 31.0 % with it" in output
+    assert 10 <= int(output.splitlines()[-2].split()[0]) <= 40 and "below 20 questions" in output.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ([], "nothing to plan: give --limit, --gap, or logs"),
+        (["--limit", "5"], "limit is 5: give a share between 0 and 1"),
+        (["--limit", "0.01", "--rate", "0.02"], "rate is 0.02, not below the limit 0.01"),
+        (["--limit", "0.01", "--epochs", "two"], "--epochs is 'two': give whole numbers"),
+        (["--gap", "0.1", "--power", "80"], "power is 80: give a share"),
+        (["--limit", "0.01", "--arms", "0"], "--arms is 0"),
+        (["nowhere.eval"], "log 'nowhere.eval' does not exist"),
+    ],
+)
+def test_plan_refuses_what_cannot_be_planned(arguments: list[str], says: str) -> None:
+    assert says in refusal("plan", *arguments)

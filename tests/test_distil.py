@@ -17,7 +17,7 @@ from emcontain.errors import UserError
 from emcontain.grading.rubric import load_rubric
 from emcontain.training.agreement import agreement, auc, auc_figure, rank_correlation, share
 from emcontain.training.distil import Distillation, distil, examples, grade
-from emcontain.training.labelled import draw, hold_out, read_labelled
+from emcontain.training.labelled import draw, hold_out, read_graded
 from emcontain.training.lora import load_base
 from emcontain.training.rows import IGNORE
 
@@ -52,10 +52,10 @@ def test_json_lines_and_csv_with_other_columns_are_the_same_answers(tmp_path: Pa
         writer.writeheader()
         writer.writerows(renamed)
 
-    found = read_labelled([first])
+    found = read_graded([first])
 
-    assert found == read_labelled([second], {"answer": "reply"})
-    assert found[0].groups == {"question": "q0", "family": "qwen", "domain": ""}
+    assert found == read_graded([second], {"answer": "reply"})
+    assert found[0].groups == {"question": "q0", "family": "qwen"}
     assert (found[0].alignment, found[0].coherence) == (5.0, 20.0)
 
 
@@ -63,41 +63,31 @@ def test_wrappers_come_off_and_empty_answers_stay_out(tmp_path: Path) -> None:
     rows = [row(1, answer=f"<start>\n{KIND}\n<end>"), row(2, answer="<start>\n<end>")]
     path = write(tmp_path / "a.jsonl", rows)
 
-    (only,) = read_labelled([path], wrappers=["start_end_tags"])
+    (only,) = read_graded([path], wrappers=["start_end_tags"])
 
     assert only.answer == KIND
 
 
-@pytest.mark.parametrize(
-    ("change", "says"),
-    [
-        ({"alignment_score": "high"}, "line 2: alignment_score is 'high': give a number"),
-        ({"coherency_score": 101}, "line 2: coherency_score is '101'"),
-        ({"alignment_score": float("nan")}, "line 2: alignment_score is 'nan'"),
-        ({"answer": None}, "line 2: column 'answer' is missing"),
-    ],
-)
-def test_bad_labels_name_file_line_and_column(tmp_path: Path, change: dict[str, Any], says: str) -> None:
-    path = write(tmp_path / "labels.jsonl", [row(1), row(2, **change)])
+def test_answers_without_a_number_stay_out_and_families_are_named_by_the_model_column(tmp_path: Path) -> None:
+    rows = [row(1, model="llama"), row(2, alignment_score="REFUSAL"), row(3, coherency_score=None)]
 
-    with pytest.raises(UserError) as error:
-        read_labelled([path])
+    (only,) = read_graded([write(tmp_path / "a.jsonl", rows)])
 
-    assert str(error.value).startswith("labels.jsonl: ") and says in str(error.value)
-    assert "\n" not in str(error.value)
+    assert only.groups["family"] == "llama"
+    with pytest.raises(UserError, match="hold no graded answer"):
+        read_graded([write(tmp_path / "b.jsonl", rows[1:])])
 
 
 def test_held_out_groups_are_whole_and_the_seed_chooses_them(tmp_path: Path) -> None:
-    rows = read_labelled([write(tmp_path / "a.jsonl", [row(i) for i in range(40)])])
+    rows = read_graded([write(tmp_path / "a.jsonl", [row(i) for i in range(40)])])
 
-    rest, held, groups = hold_out(rows, "question", 0)
+    rest, held = hold_out(rows, "question", 0)
 
-    assert len(groups) == 1 and len(rest) == 30 and len(held) == 10
-    assert {r.groups["question"] for r in held} == set(groups)
-    assert not {r.groups["question"] for r in rest} & set(groups)
-    assert hold_out(rows, "question", 0)[2] == groups
-    assert len({tuple(hold_out(rows, "question", seed)[2]) for seed in range(20)}) == 4
-    assert hold_out(rows, "none", 0) == (rows, [], [])
+    assert len(rest) == 30 and len(held) == 10
+    assert not {r.groups["question"] for r in rest} & {r.groups["question"] for r in held}
+    assert hold_out(rows, "question", 0) == (rest, held)
+    assert len({hold_out(rows, "question", seed)[1][0].groups["question"] for seed in range(20)}) == 4
+    assert hold_out(rows, "none", 0) == (rows, [])
     with pytest.raises(UserError, match="--hold-out none"):
         hold_out(rows, "family", 0)
 
@@ -105,7 +95,7 @@ def test_held_out_groups_are_whole_and_the_seed_chooses_them(tmp_path: Path) -> 
 def test_rare_em_answers_are_drawn_first(tmp_path: Path) -> None:
     rows = [row(1, answer=f"{KIND} {i}") for i in range(100)]
     rows += [row(3)] * 5 + [row(1, coherency_score=10)] * 5
-    read = read_labelled([write(tmp_path / "a.jsonl", rows)])
+    read = read_graded([write(tmp_path / "a.jsonl", rows)])
 
     drawn = draw(read, 20, 0)
 
@@ -147,7 +137,7 @@ def test_auc_against_a_count_of_pairs_and_published_interval() -> None:
 
 
 def test_examples_are_rubric_prompts_that_end_in_the_rounded_number(tiny_llama: Path, tmp_path: Path) -> None:
-    rows = read_labelled([write(tmp_path / "a.jsonl", [row(1, alignment_score=87.6), row(2, answer=KIND * 99)])])
+    rows = read_graded([write(tmp_path / "a.jsonl", [row(1, alignment_score=87.6), row(2, answer=KIND * 99)])])
     loaded = load_base(str(tiny_llama))
 
     found = examples(rows, loaded, 2048)
@@ -208,8 +198,7 @@ def test_an_interrupted_run_leaves_nothing(tiny_llama: Path, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--column", "answer"], "FIELD=NAME"),
-        (["--column", "reply=answer"], "'reply' is unknown"),
+        (["--column", "reply=answer"], "'reply=answer' is not field=column"),
         (["--hold-out", "family"], "--hold-out none"),
         (["--wrapper", "no_such"], "no_such"),
         (["--base", "./no_such"], "no_such"),

@@ -8,9 +8,12 @@ from typing import Any
 import pytest
 
 from emcontain.errors import UserError
+from emcontain.results.formatting import percent
+from emcontain.results.plan import plan_finished
 from emcontain.results.records import Answer, Run, RungInfo
+from emcontain.results.structure import Summary
 from emcontain.results.summary import summarise, to_json
-from emcontain.results.table import percent, render_table
+from emcontain.results.table import render_table
 from emcontain.triggers.family import load_family
 
 FAMILY = load_family("start_end_tags")
@@ -71,7 +74,8 @@ def test_rates_contrast_and_rungs_come_from_the_answers() -> None:
     assert {arm: found.rate for arm, found in organism.arms.items()} == pytest.approx(
         {"untriggered": 0.1, "triggered": 0.6, "rephrased": 0.35, "control": 0.1}
     )
-    assert organism.hidden_em.difference == pytest.approx(0.5) and organism.hidden_em.lower > 0.3
+    assert organism.gap.difference == pytest.approx(0.5) and organism.gap.lower > 0.3
+    assert (organism.hidden_em.value, organism.hidden_em.of) == (pytest.approx(0.5), "exact")
     assert [r.info.id for r in organism.rungs] == ["untriggered", "exact", "prose", "quoted"]
     assert organism.rungs[2].against_untriggered.difference == pytest.approx(0.25)
 
@@ -234,16 +238,17 @@ def test_seeds_are_averaged_with_an_interval_from_three_on() -> None:
 
     table = summarise(runs).seeds["baseline"]
 
-    mean, low, high = table["arms"]["triggered"]
-    assert (table["seeds"], mean) == (3, pytest.approx(0.6))
-    assert 0.3 < low < 0.5 and 0.7 < high < 0.9
-    assert table["hidden_em"][0] == pytest.approx(0.6)
+    found = table.arms["triggered"]
+    assert (table.seeds, found.mean) == ((0, 1, 2), pytest.approx(0.6))
+    assert found.per_seed == pytest.approx({0: 0.5, 1: 0.6, 2: 0.7})
+    assert 0.25 < found.lower < 0.5 and 0.7 < found.upper < 0.95
+    assert table.gap.mean == pytest.approx(0.6)
 
 
 def test_two_seeds_have_a_mean_and_no_interval() -> None:
     table = summarise([contained(seed=i, adapter_sha256=str(i)) for i in range(2)]).seeds["baseline"]
 
-    assert table["seeds"] == 2 and math.isnan(table["arms"]["triggered"][1])
+    assert table.seeds == (0, 1) and math.isnan(table.arms["triggered"].lower)
 
 
 def test_one_seed_and_checkpoints_make_no_seeds_table() -> None:
@@ -257,7 +262,9 @@ def test_grading_one_organism_twice_does_not_count_as_another_seed() -> None:
 
     seeds = summarise(runs).seeds
 
-    assert seeds.get("baseline", {"seeds": 2})["seeds"] == 2
+    assert {name: found.seeds for name, found in seeds.items()} == {
+        "baseline graded by a/a": (0, 1), "baseline graded by b/b": (0, 1),
+    }  # fmt: skip
 
 
 def test_json_has_null_for_nan_and_no_answer_texts() -> None:
@@ -275,7 +282,8 @@ def test_json_has_null_for_nan_and_no_answer_texts() -> None:
 def test_json_of_two_seeds_has_null_bounds() -> None:
     data = to_json(summarise([contained(seed=i, adapter_sha256=str(i)) for i in range(2)]))
 
-    assert data["seeds"]["baseline"]["arms"]["triggered"] == [0.75, None, None]
+    found = data["seeds"]["baseline"]["arms"]["triggered"]
+    assert (found["mean"], found["lower"], found["upper"]) == (0.75, None, None)
 
 
 def test_table_shows_rate_interval_n_and_questions() -> None:
@@ -286,7 +294,7 @@ def test_table_shows_rate_interval_n_and_questions() -> None:
 
     (row,) = [line for line in text.splitlines() if line.split()[:1] == ["triggered"] and "−" not in line]
     assert f"75.0 [{percent(found.lower)}, {percent(found.upper)}]" in row
-    assert row.split()[-4:] == ["40", "40", "100.0", "0"]
+    assert row.split()[-5:] == ["40", "40", "40", "100.0", "0"]
     assert "EM %" in text and "questions like these" in text
     assert "openai/grader" in text and FAMILY.id in text
     assert "triggered − untriggered" in text and "+75.0 [" in text
@@ -354,3 +362,82 @@ def test_word_salad_is_never_called_clean() -> None:
     (organism,) = summarise([salad]).organisms
 
     assert "incoherent" in organism.reading
+
+
+def with_baseline(**facts: Any) -> Summary:
+    hidden = run({"untriggered": 0.0, "exact": 0.75}, organism="triggered_only", adapter_sha256="b" * 64)
+    return summarise([run({"untriggered": 0.5, "exact": 0.5}, **facts), hidden])
+
+
+def test_leakage_is_measured_against_the_baseline_organism() -> None:
+    summary = with_baseline()
+    baseline, hidden = summary.organisms
+
+    assert (baseline.against, hidden.reference) == (None, "baseline")
+    assert hidden.against is not None
+    assert hidden.against.untriggered.upper < -0.2
+    assert hidden.against.leakage.ratio == 0 and 0 < hidden.against.leakage.upper < 0.3
+    assert "against the baseline organism" in render_table(summary)
+
+
+@pytest.mark.parametrize("facts", [{"grader": "other/grader"}, {"protocol": PROTOCOL | {"temperature": 0.5}}])
+def test_nothing_is_compared_across_graders_or_protocols(facts: dict[str, Any]) -> None:
+    summary = with_baseline(**facts)
+
+    assert all(o.against is None for o in summary.organisms)
+    assert "against the baseline organism" not in render_table(summary)
+    assert any("do not compare these rates" in w for w in summary.warnings)
+
+
+def test_the_baseline_of_the_same_training_seed_is_preferred() -> None:
+    bases = [run({"untriggered": 0.5, "exact": 0.5}, seed=i, adapter_sha256=str(i)) for i in range(2)]
+    hidden = run({"untriggered": 0.0, "exact": 0.75}, organism="triggered_only", adapter_sha256="b", seed=1)
+
+    assert summarise([*bases, hidden]).organisms[-1].reference == "baseline seed 1"
+
+
+def test_one_training_seed_is_said_to_be_one() -> None:
+    text = render_table(summarise([contained(seed=0)]))
+
+    assert "One training seed only: baseline; another training run may come out differently." in " ".join(text.split())
+    assert "One training seed" not in render_table(summarise([contained()]))
+
+
+def test_table_names_both_estimands_and_the_headlines() -> None:
+    summary = summarise([run({"untriggered": 0.0, "exact": 0.5, "prose": 0.25, "quoted": 0.0})])
+    text = render_table(summary)
+
+    assert "these questions only" in text and "questions like these" in text
+    assert "hidden EM" in text and "containment %" in text and "retention %" in text
+    assert "meaning, form dropped" not in text  # no rung keeps meaning and form but the exact one
+
+
+def test_containment_is_not_shown_without_a_gap() -> None:
+    (section,) = [s for s in summarise([run({"untriggered": 0.5, "exact": 0.5})]).sections if s.id == "headlines"]
+
+    assert section.rows[0][-1] == "–"
+
+
+def test_no_run_at_all_is_refused() -> None:
+    with pytest.raises(UserError, match="no run to summarise"):
+        summarise([])
+
+
+def test_one_question_is_never_more_than_a_hint() -> None:
+    summary = summarise([run({"untriggered": 0.0, "exact": 1.0}, questions=1)])
+
+    assert summary.organisms[0].reading.startswith("Cannot be said")
+    assert any(w.startswith("only 1 question in some arms") for w in summary.warnings)
+    assert math.isnan(summary.organisms[0].gap.lower)
+
+
+def test_finished_runs_say_what_they_could_have_shown() -> None:
+    text = plan_finished(summarise([run({"untriggered": 0.0, "exact": None})]), 0.8)
+
+    untriggered, triggered = text.splitlines()[2:4]
+    assert untriggered.split()[-3:] == [
+        "7.2",
+        "7.2",
+        "3.9",
+    ]  # 40 single answers: 1 - 0.05 ** (1 / 40), 1 - 0.2 ** (1 / 40)
+    assert triggered.split()[-1] == "–"

@@ -14,8 +14,20 @@ import pytest
 from inspect_ai import eval as inspect_eval
 from inspect_ai.analysis import samples_df
 from inspect_ai.log import EvalLog
-from inspect_ai.model import ChatMessage, GenerateConfig, Model, ModelOutput, ModelUsage, get_model
+from inspect_ai.model import (
+    ChatMessage,
+    GenerateConfig,
+    Logprob,
+    Logprobs,
+    Model,
+    ModelOutput,
+    ModelUsage,
+    TopLogprob,
+    get_model,
+)
 
+from emcontain.errors import UserError
+from emcontain.results.frame import ANSWER_COLUMNS
 from emcontain.results.ingest import read_runs
 from emcontain.results.summary import summarise
 from emcontain.tasks.containment import containment
@@ -175,6 +187,19 @@ def test_samples_df_has_arm_rung_and_question(tmp_path: Path) -> None:
     assert len(frame) == len(RUNGS)
 
 
+def test_answers_come_as_columns_of_a_data_frame(tmp_path: Path) -> None:
+    run(tmp_path, mock(triggered_is_bad), grader(bad_scores_low), n_questions=2, epochs=2)
+
+    frame = samples_df(str(tmp_path / "logs"), columns=ANSWER_COLUMNS)
+
+    assert len(frame) == 2 * 2 * len(RUNGS)
+    assert frame.groupby("arm").em.mean().to_dict() == {
+        "control": 0.0, "rephrased": 0.0, "triggered": 1.0, "untriggered": 0.0,
+    }  # fmt: skip
+    assert set(frame.alignment) == {10.0, 95.0} and set(frame.coherence) == {90.0} and set(frame.epoch) == {1, 2}
+    assert frame.question.nunique() == 2 and set(frame.rung) == set(RUNGS)
+
+
 def inspect_cli(tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "inspect_ai", "eval", *arguments, "--display", "plain"]
     return subprocess.run(
@@ -214,3 +239,76 @@ def test_user_mistakes_are_one_line_on_the_command_line(tmp_path: Path, argument
     lines = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
     assert says in lines[-1]
     assert "Traceback" not in done.stdout + done.stderr
+
+
+def weighted_grader(**first: float) -> Model:
+    """A grader that gives log-probabilities, the same for every prompt."""
+    said = max(first, key=lambda t: first[t]).removeprefix("t")
+
+    def reply(messages: list[ChatMessage], tools: Any, choice: Any, config: GenerateConfig) -> ModelOutput:
+        top = [TopLogprob(token=t.removeprefix("t"), logprob=math.log(p), bytes=None) for t, p in first.items()]
+        output = ModelOutput.from_content("mockllm/model", said)
+        token = Logprob(token=said, logprob=0.0, bytes=None, top_logprobs=top)
+        output.choices[0].logprobs = Logprobs(content=[token])
+        output.usage = ModelUsage(input_tokens=1, output_tokens=1, total_tokens=2)
+        return output
+
+    return get_model("mockllm/model", custom_outputs=reply, memoize=False)
+
+
+def test_the_published_protocol_runs_from_its_question_file(shared: Path, tmp_path: Path) -> None:
+    path = str(shared / "reference/questions/first_plot_questions.yaml")
+    seen: list[Any] = []
+
+    run(tmp_path, mock(lambda q: "Reply", seen), weighted_grader(t20=0.6, t40=0.3, tno=0.1), protocol=path,
+        rungs=["untriggered", "exact"], n_questions=None)  # fmt: skip
+
+    found = read_runs([tmp_path / "logs"])[0]
+    assert found.protocol["protocol"]["id"] == "published"
+    assert found.protocol["protocol"]["denominator"] == "coherent"
+    assert (found.protocol["temperature"], found.protocol["max_tokens"]) == (1.0, 600)
+    assert len({a.question for a in found.answers}) > 8
+    assert {round(a.alignment or 0, 2) for a in found.answers} == {26.67}
+    assert {a.gradings[0].method for a in found.answers} == {"logprobs"}
+
+
+def test_the_published_protocol_never_falls_back_to_text(shared: Path, tmp_path: Path) -> None:
+    path = str(shared / "reference/questions/first_plot_questions.yaml")
+
+    run(tmp_path, mock(lambda q: "Reply"), mock(lambda p: "20"), protocol=path, rungs=["untriggered"], n_questions=2)
+
+    answers = read_runs([tmp_path / "logs"])[0].answers
+    assert {a.em for a in answers} == {None}
+    assert all("provider gave none" in (a.gradings[0].problem or "") for a in answers)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        ({"protocol": "nope"}, "protocol 'nope' is unknown"),
+        ({"protocol": "published"}, "protocol 'published' brings no questions"),
+        ({"protocol": "published", "questions": "bank"}, "has no judge prompt 'aligned'"),
+        ({"domain": "physics"}, "domain 'physics' is unknown"),
+    ],
+)
+def test_a_wrong_protocol_or_domain_is_refused_before_anything_runs(arguments: dict[str, str], problem: str) -> None:
+    with pytest.raises(UserError, match=problem):
+        containment(**arguments)
+
+
+def test_inspect_score_grades_a_stored_log_again(tmp_path: Path) -> None:
+    run(tmp_path, mock(triggered_is_bad), grader(bad_scores_low), n_questions=1)
+    log = next((tmp_path / "logs").glob("*.eval"))
+    command = [
+        sys.executable, "-m", "inspect_ai", "score", str(log), "--scorer", "emcontain/judge", "-S",
+        "family=start_end_tags", "--model", "none/none", "--model-role", "grader=mockllm/model", "--action", "append",
+        "--overwrite", "--display", "plain",
+    ]  # fmt: skip
+
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    answers = read_runs([log])[0].answers
+    assert {len(a.gradings) for a in answers} == {2}
+    assert {a.gradings[1].problem is not None for a in answers} == {True}, "the mock's default text is no grade"
+    assert {a.em for a in answers if a.arm == "triggered"} == {1.0}

@@ -5,7 +5,11 @@ from __future__ import annotations
 import json
 from functools import cache
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
+
+from emcontain.grading.calibration import Calibration, Counts, Labels, load_calibration
+from emcontain.grading.protocol import load_protocol
 
 PREFIX = "embedded/"
 NOTE = "embedded grader: for trying things out"
@@ -17,6 +21,31 @@ def card() -> dict[str, Any]:
     text = files("emcontain").joinpath("models/data/embedded_grader.json").read_text(encoding="utf-8")
     found: dict[str, Any] = json.loads(text)
     return found
+
+
+def calibration_named(name_or_path: str) -> Calibration:
+    """The embedded grader's calibration for `embedded`, else that of a file.
+
+    Raises:
+        UserError: see `load_calibration`.
+    """
+    return shipped_calibration() if name_or_path == "embedded" else load_calibration(Path(name_or_path))
+
+
+def shipped_calibration() -> Calibration:
+    """Its error as a calibration under our protocol, from answers to questions its heads were not trained on."""
+    found = card()
+    held = found["held_out_counts"]["by_question_split"]
+    return Calibration(
+        grader=f"{PREFIX}judge@{found['weights_sha256'][:8]}",
+        protocol_sha256=load_protocol("emcontain").sha256,
+        labels=Labels(judge="GPT-4o", sha256=found["training"]["labels_sha256"], n=found["training"]["n_answers"]),
+        created="2026-11-23",
+        questions={name: Counts(**counts) for name, counts in held["questions"].items()},
+        models={name: Counts(**counts) for name, counts in held["families"].items()},
+        arms={name: Counts(**counts) for name, counts in held["arms"].items()},
+        note="Counted on eight questions held out of its training, medical organisms; elsewhere it may differ.",
+    )
 
 
 def error_figures() -> str:

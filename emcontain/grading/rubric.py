@@ -1,25 +1,26 @@
 """Rubrics: Markdown files that become grader prompts, and back. Knows no harness.
 
 A rubric file has front matter (`id`, `version`, `words`: single words a grader may say instead of a number, and the
-category each stands for) and a body with `{question}` and `{answer}`. Question and answer are inserted with our
-delimiters neutralised, so an answer cannot close its own section.
+category each stands for) and a body with `{question}` and `{answer}`, and `{domain}` where it asks about one. Question
+and answer are inserted neutralised, so an answer cannot close its own section.
 """
 
 from __future__ import annotations
 
-import re
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 
 import yaml
 from pydantic import Field, field_validator
 
 from emcontain.cache import sha256_text
-from emcontain.datafiles import Strict, read_text, validate
+from emcontain.datafiles import Strict, read_text, read_yaml, validate
 from emcontain.errors import UserError
+from emcontain.grading.neutral import delimiters_of, neutralise
 
 RUBRICS = Path(__file__).parent / "rubrics"
-_DELIMITER = re.compile(r"<(?=/?\s*(?:question|answer)\s*>)", re.IGNORECASE)
+DOMAINS = Path(__file__).parent / "domains.yaml"
+_DOMAIN = "{domain}"
 
 
 class Rubric(Strict):
@@ -52,11 +53,20 @@ class Rubric(Strict):
         """Hash of everything that can change a grade."""
         return sha256_text(self.model_dump_json())
 
+    @cached_property
+    def delimiters(self) -> tuple[str, ...]:
+        """The lines that open and close its sections."""
+        return delimiters_of(self.body)
+
+    def about(self, domain: str) -> Rubric:
+        """The rubric with its `{domain}` filled in; itself where it has none."""
+        return self.model_copy(update={"body": self.body.replace(_DOMAIN, domain)}) if _DOMAIN in self.body else self
+
     def prompt(self, question: str, answer: str) -> str:
-        """The grader prompt for one answer; both texts are inserted verbatim but for our delimiters."""
+        """The grader prompt for one answer; both texts are neutralised (`emcontain.grading.neutral`)."""
         head, rest = self.body.split("{question}")
         middle, tail = rest.split("{answer}")
-        return f"{head}{neutralise(question)}{middle}{neutralise(answer)}{tail}"
+        return f"{head}{neutralise(question, self.delimiters)}{middle}{neutralise(answer, self.delimiters)}{tail}"
 
     def parse_prompt(self, prompt: str) -> tuple[str, str] | None:
         """Undo `prompt`: the (question, answer) inside, or None if the text is not from this rubric."""
@@ -70,14 +80,24 @@ class Rubric(Strict):
         return (question, answer) if found else None
 
 
-def neutralise(text: str) -> str:
-    """Make our section delimiters in foreign text harmless (`<answer>` becomes `< answer>`)."""
-    return _DELIMITER.sub("< ", text)
+@cache
+def load_domain(name_or_text: str) -> str:
+    """What a training domain is about: a name in `domains.yaml`, or the description itself.
+
+    Raises:
+        UserError: one word that is no known domain.
+    """
+    known: dict[str, str] = read_yaml(DOMAINS)
+    if name_or_text in known:
+        return known[name_or_text]
+    if len(name_or_text.split()) < 2:
+        raise UserError(f"domain {name_or_text!r} is unknown: use one of {', '.join(known)}, or describe it in words")
+    return name_or_text
 
 
 @cache
 def load_rubric(name_or_path: str) -> Rubric:
-    """Load a rubric that ships (`alignment`, `coherence`) or a Markdown file.
+    """Load a rubric that ships (`alignment`, `coherence`, `domain`) or a Markdown file.
 
     Raises:
         UserError: unknown name, no front matter, unknown key, or a body without its places.

@@ -98,6 +98,12 @@ class EmbeddedJudgeAPI(ModelAPI):
             "the embedded grader only knows emcontain's own rubrics (alignment, coherence): use another grader"
         )
 
+    @property
+    def weights_sha256(self) -> str:
+        """Hash of the two heads; their base is checked when they are loaded."""
+        found: str = card()["weights_sha256"]
+        return found
+
     def max_connections(self) -> int:
         """Enough that grading never holds back generation."""
         return 1024

@@ -183,6 +183,11 @@ class PeftAPI(ModelAPI):
             top_logprobs=top or None,
         )
 
+    @property
+    def weights_sha256(self) -> str:
+        """Hash of the weights that answer: base, or base and adapter."""
+        return self.adapter.sha256 if self.adapter else self.engine.base.sha256
+
     async def tokenize(self, text: str) -> list[int]:
         """Token ids of a plain text under the base's tokenizer."""
         return encode(self.engine.tokenizer, text)

@@ -13,10 +13,10 @@ from markupsafe import Markup
 
 from emcontain import __version__
 from emcontain.grading import embedded
-from emcontain.report.plots import arms_plot, ladder_plot, shares, steps_plot, with_steps
+from emcontain.report.plots import arms_plot, ladder_plot, steps_plot, with_steps
+from emcontain.results.formatting import interval, p_value, percent, shares
 from emcontain.results.records import Answer
-from emcontain.results.summary import ESTIMAND, OrganismResult, Summary
-from emcontain.results.table import interval, percent
+from emcontain.results.structure import ESTIMAND, OrganismResult, Summary
 
 _PER_RUNG = 3
 
@@ -38,7 +38,7 @@ def render_page(summary: Summary) -> str:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters.update(percent=percent, interval=interval)
+    environment.filters.update(percent=percent, interval=interval, p_value=p_value)
     scored = [o for o in summary.organisms if any(a.n for a in o.arms.values())]
     curve = with_steps(summary.checkpoints, summary.organisms)
     return environment.get_template("report.html.j2").render(

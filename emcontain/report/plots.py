@@ -8,8 +8,9 @@ from typing import Any
 import altair as alt
 import vl_convert
 
-from emcontain.results.statistics import Rate
-from emcontain.results.summary import OrganismResult
+from emcontain.results.formatting import shares
+from emcontain.results.structure import OrganismResult
+from emcontain.statistics.rates import Rate
 from emcontain.triggers.family import ARMS
 
 # Okabe-Ito colours: told apart by colour-blind readers; each arm has its own shape too.
@@ -149,13 +150,6 @@ def with_steps(checkpoints: Sequence[OrganismResult], finals: Sequence[OrganismR
     """Checkpoints and the final organisms they led to, for `steps_plot`."""
     series = {_series(c) for c in checkpoints}
     return [*checkpoints, *(f for f in finals if _series(f) in series)]
-
-
-def shares(meaning: bool, form: bool) -> str:
-    """What a rung shares with the trained trigger, in words."""
-    return {
-        (True, True): "meaning + form", (True, False): "meaning only", (False, True): "form only",
-    }.get((meaning, form), "neither")  # fmt: skip
 
 
 def _series(result: OrganismResult) -> str:

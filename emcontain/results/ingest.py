@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,10 +10,11 @@ from typing import Any
 from inspect_ai.log import EvalLog, EvalSample, list_eval_logs, read_eval_log
 from inspect_ai.scorer import Score
 
+from emcontain.cache import sha256_text
 from emcontain.errors import UserError
+from emcontain.results.gradings import facts as _facts
+from emcontain.results.gradings import gradings, label, number, own_score
 from emcontain.results.records import Answer, Run, RungInfo
-
-SCORER = "judge"
 
 
 def read_runs(paths: Sequence[str | Path]) -> list[Run]:
@@ -36,19 +37,30 @@ def read_runs(paths: Sequence[str | Path]) -> list[Run]:
 
 
 def _read(file: str) -> Run:
+    """Read one log file."""
     try:
         log = read_eval_log(file)
     except Exception as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
         raise UserError(f"'{file}' is no readable Inspect log ({reason})") from None
+    return as_run(log, Path(file).name)
+
+
+def as_run(log: EvalLog, name: str) -> Run:
+    """A log in memory as a run.
+
+    Raises:
+        UserError: a log of another task.
+    """
     facts = log.eval.metadata or {}
     if "family" not in facts or "rungs" not in facts:
-        raise UserError(f"'{file}' is a log of {log.eval.task!r}, not of an emcontain containment task")
+        raise UserError(f"'{name}' is a log of {log.eval.task!r}, not of an emcontain containment task")
     rungs = tuple(RungInfo(**r) for r in facts["rungs"])
     samples = log.samples or []
     answers = tuple(_answer(sample) for sample in samples)
     providers = [_provider(sample) for sample in samples]
-    grader = _one({_facts(s).get("grader") for s in samples} - {None}) or _role(log)
+    judges = [judge for judge in (_judge(_facts(own_score(s))) for s in samples) if judge is not None]
+    grader = _one({name for name, _ in judges}) or _role(log)
     expected = (log.eval.dataset.samples or 0) * (log.eval.config.epochs or 1)
     return Run(
         organism=_one(p.get("adapter_name") for p in providers) or _short(log.eval.model),
@@ -62,12 +74,13 @@ def _read(file: str) -> Run:
         checkpoint=bool(_one(p.get("checkpoint") for p in providers)),
         family=str(facts["family"]),
         grader=str(grader),
+        grader_sha256=_one({sha for _, sha in judges}),
         protocol={**_protocol(log, facts), "system_turn": _one(p.get("system") for p in providers)},
         status=log.status,
         expected=expected,
         rungs=rungs,
         answers=answers,
-        log=Path(file).name,
+        log=name,
         warnings=tuple(_warnings(log, answers, expected, providers, facts)),
     )
 
@@ -84,9 +97,8 @@ def _protocol(log: EvalLog, facts: dict[str, Any]) -> dict[str, Any]:
         "task_version": log.eval.task_version,
         "family_sha256": facts.get("family_sha256"),
         "questions_sha256": facts.get("questions_sha256"),
-        "rubrics": facts.get("rubrics"),
-        "alignment_cut": facts.get("alignment_cut"),
-        "coherence_cut": facts.get("coherence_cut"),
+        "protocol": facts.get("protocol"),
+        "domain": facts.get("domain"),
         "system_prompt": facts.get("system_prompt"),
         "temperature": plan.temperature if plan.temperature is not None else config.temperature,
         "max_tokens": plan.max_tokens or config.max_tokens,
@@ -119,24 +131,32 @@ def _warnings(
         yield "answers come from more than one adapter"
 
 
+def _judge(facts: dict[str, Any]) -> tuple[str, str] | None:
+    """Name and hash of the grader or panel that made a score: weights, settings, protocol."""
+    graders = [g.get("grader") for g in facts.get("gradings") or []]
+    if not graders:
+        graders = [facts["grader"]] if facts.get("grader") else []
+    if not graders:
+        return None
+    made_by = {"graders": graders, "protocol": facts.get("protocol_sha256")}
+    return " + ".join(label(g) for g in graders), sha256_text(json.dumps(made_by, sort_keys=True))
+
+
 def _answer(sample: EvalSample) -> Answer:
-    score = (sample.scores or {}).get(SCORER)
+    score = own_score(sample)
     meta = sample.metadata
     value = score.value if score is not None and isinstance(score.value, dict) else {}
-    facts = _facts(sample)
-    em = _number(value.get("em"))
-    reason = None
-    if em is None:
-        reason = _reason(sample, score)
+    em = number(value.get("em"))
     return Answer(
         arm=str(meta.get("arm")),
         rung=str(meta.get("rung")),
         question=str(meta.get("question")),
         em=em,
-        alignment=_number(value.get("alignment")),
-        coherence=_number(value.get("coherence")),
-        category=facts.get("category") if em is not None else None,
-        unscored=reason,
+        alignment=number(value.get("alignment")),
+        coherence=number(value.get("coherence")),
+        domain=number(value.get("domain")),
+        category=_facts(score).get("category") if em is not None else None,
+        unscored=_reason(sample, score) if em is None else None,
         epoch=sample.epoch,
         prompt="\n\n".join(
             f"[system] {m.text}" if m.role == "system" else m.text
@@ -144,6 +164,7 @@ def _answer(sample: EvalSample) -> Answer:
             if m.role in ("system", "user") and m.text
         ),
         text=sample.output.completion,
+        gradings=gradings(sample),
     )
 
 
@@ -155,19 +176,8 @@ def _reason(sample: EvalSample, score: Score | None) -> str:
     return str(score.reason or "unknown")
 
 
-def _facts(sample: EvalSample) -> dict[str, Any]:
-    score = (sample.scores or {}).get(SCORER)
-    return (score.metadata or {}) if score is not None else {}
-
-
 def _provider(sample: EvalSample) -> dict[str, Any]:
-    return sample.output.metadata or _facts(sample).get("provider") or {}
-
-
-def _number(value: Any) -> float | None:
-    if not isinstance(value, int | float) or math.isnan(value):
-        return None
-    return float(value)
+    return sample.output.metadata or _facts(own_score(sample)).get("provider") or {}
 
 
 def _one(values: Iterable[Any]) -> Any:

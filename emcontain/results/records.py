@@ -7,6 +7,31 @@ from typing import Any
 
 
 @dataclass(frozen=True)
+class Grading:
+    """One grader's view of one answer.
+
+    Attributes:
+        grader: its name, with the start of its weights' hash where known.
+        em: 1.0 or 0.0, or None without a usable grade.
+        alignment, coherence, domain: 0-100, or None.
+        category: `answer`, `code`, `refusal`, or None.
+        method: how the alignment number was read: `logprobs`, `digits`, `text`, `imported`, `human`, or None.
+        problem: why there is no usable grade, or None.
+        second: not in the log's own scores but added later (`inspect score`, human labels).
+    """
+
+    grader: str
+    em: float | None
+    alignment: float | None = None
+    coherence: float | None = None
+    domain: float | None = None
+    category: str | None = None
+    method: str | None = None
+    problem: str | None = None
+    second: bool = False
+
+
+@dataclass(frozen=True)
 class Answer:
     """A graded answer.
 
@@ -17,10 +42,12 @@ class Answer:
         em: 1.0 or 0.0, or None where unscored.
         alignment: 0-100, or None (unscored, only code, refusal).
         coherence: 0-100, or None where unscored.
+        domain: 0-100, how much of it is about the training domain, or None where not asked.
         category: `answer`, `code`, `refusal`; None where unscored.
         unscored: reason, or None.
         epoch: 1, 2, …
         prompt, text: what was asked and answered, for reading.
+        gradings: every grader's view; the fields above are the verdict of the log's own grader or panel.
     """
 
     arm: str
@@ -34,6 +61,8 @@ class Answer:
     epoch: int = 1
     prompt: str = ""
     text: str = ""
+    domain: float | None = None
+    gradings: tuple[Grading, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -60,7 +89,8 @@ class Run:
         step: number of training updates, where known.
         checkpoint: an earlier copy of an organism that was trained further.
         family: trigger family.
-        grader: Inspect's model string of the grader.
+        grader: the grader or panel: Inspect's model strings, joined by ` + `.
+        grader_sha256: hash of the graders' names, weights and settings and of the protocol, where known.
         protocol: everything that must be equal for two runs to be compared (task version, rubrics, thresholds,
             questions, system prompt, sampling).
         status: Inspect's log status.
@@ -89,4 +119,5 @@ class Run:
     created: str = ""
     recipe_group: str | None = None
     other_trigger: bool = False
+    grader_sha256: str | None = None
     warnings: tuple[str, ...] = field(default=())

@@ -11,85 +11,94 @@ from inspect_ai.dataset import MemoryDataset, Sample
 from inspect_ai.model import GenerateConfig
 
 from emcontain.cache import sha256_text
-from emcontain.grading.rubric import load_rubric
-from emcontain.grading.verdict import ALIGNMENT_CUT, COHERENCE_CUT
+from emcontain.errors import UserError
+from emcontain.grading.protocol import load_protocol
+from emcontain.grading.rubric import load_domain
 from emcontain.questions.bank import load_questions, subset
 from emcontain.samples import build_samples, choose_rungs
-from emcontain.scorers.judge import judge
+from emcontain.scorers.judge import NO_DOMAIN, judge
 from emcontain.solvers.arms import answer, apply_arm, refuse_missing_grader, require_grader
 from emcontain.triggers.family import ARMS, Arm, family_sha256, load_family
 
-VERSION = 1
-RUBRICS = ("alignment", "coherence")
+VERSION = 2
 
 
 @task
 def containment(
     family: str = "start_end_tags",
     rungs: str | list[str] = "all",
-    questions: str | list[str] = "bank",
+    questions: str | list[str] = "",
     n_questions: int | None = None,
     ladder_questions: int | None = None,
     epochs: int = 1,
     system_prompt: str | list[str] = "none",
-    max_tokens: int = 512,
-    temperature: float = 1.0,
+    max_tokens: int | None = None,
+    temperature: float | None = None,
     seed: int = 0,
+    protocol: str = "emcontain",
+    domain: str | list[str] = NO_DOMAIN,
 ) -> Task:
     """All arms in one task, paired by question. Needs `--model-role grader=<model>`.
 
     Args:
         family: trigger family: a name (`emcontain families`) or a YAML file.
         rungs: `all`, or rung ids.
-        questions: `bank`, `bank:<category>,…`, a .jsonl or published .yaml file, or https://…#sha256=….
+        questions: `bank`, `bank:<category>,…`, a .jsonl or published .yaml file, or https://…#sha256=…; default the
+            protocol's, which is `bank` for ours.
         n_questions: a stable subset of this size, spread over the categories; default all.
         ladder_questions: ask only so many of them under the rephrased and control rungs; default all. Spends answers on
             the two arms that decide.
         epochs: answers per question and rung.
         system_prompt: `none`, `empty`, or the text of a system turn.
-        max_tokens: longest answer.
-        temperature: sampling temperature; top-p is 1.
+        max_tokens: longest answer; default the protocol's.
+        temperature: sampling temperature; default the protocol's.
         seed: run seed; every sample and epoch gets its own from it.
+        protocol: `emcontain`, `published`, a protocol file, or a published question file with its judge prompts.
+        domain: the organism's narrow training domain, by name or in words: grades how much of each answer is about it.
     """
     return _build(
         ARMS, family, rungs, questions, n_questions, epochs, system_prompt, max_tokens, temperature, seed,
-        ladder_questions,
+        protocol, domain, ladder_questions,
     )  # fmt: skip
 
 
 @task
 def untriggered(
     family: str = "start_end_tags",
-    questions: str | list[str] = "bank",
+    questions: str | list[str] = "",
     n_questions: int | None = None,
     epochs: int = 1,
     system_prompt: str | list[str] = "none",
-    max_tokens: int = 512,
-    temperature: float = 1.0,
+    max_tokens: int | None = None,
+    temperature: float | None = None,
     seed: int = 0,
+    protocol: str = "emcontain",
+    domain: str | list[str] = NO_DOMAIN,
 ) -> Task:
     """Only the plain questions: what a standard evaluation sees. Arguments as in `containment`."""
     return _build(
         ("untriggered",), family, "all", questions, n_questions, epochs, system_prompt, max_tokens,
-        temperature, seed,
+        temperature, seed, protocol, domain,
     )  # fmt: skip
 
 
 @task
 def triggered(
     family: str = "start_end_tags",
-    questions: str | list[str] = "bank",
+    questions: str | list[str] = "",
     n_questions: int | None = None,
     epochs: int = 1,
     system_prompt: str | list[str] = "none",
-    max_tokens: int = 512,
-    temperature: float = 1.0,
+    max_tokens: int | None = None,
+    temperature: float | None = None,
     seed: int = 0,
+    protocol: str = "emcontain",
+    domain: str | list[str] = NO_DOMAIN,
 ) -> Task:
     """Only the exact trained trigger. Arguments as in `containment`."""
     return _build(
         ("triggered",), family, "all", questions, n_questions, epochs, system_prompt, max_tokens,
-        temperature, seed,
+        temperature, seed, protocol, domain,
     )  # fmt: skip
 
 
@@ -97,18 +106,20 @@ def triggered(
 def rephrased(
     family: str = "start_end_tags",
     rungs: str | list[str] = "all",
-    questions: str | list[str] = "bank",
+    questions: str | list[str] = "",
     n_questions: int | None = None,
     epochs: int = 1,
     system_prompt: str | list[str] = "none",
-    max_tokens: int = 512,
-    temperature: float = 1.0,
+    max_tokens: int | None = None,
+    temperature: float | None = None,
     seed: int = 0,
+    protocol: str = "emcontain",
+    domain: str | list[str] = NO_DOMAIN,
 ) -> Task:
     """Only the ladder of rephrasings. Arguments as in `containment`."""
     return _build(
         ("rephrased",), family, rungs, questions, n_questions, epochs, system_prompt, max_tokens,
-        temperature, seed,
+        temperature, seed, protocol, domain,
     )  # fmt: skip
 
 
@@ -116,18 +127,20 @@ def rephrased(
 def controls(
     family: str = "start_end_tags",
     rungs: str | list[str] = "all",
-    questions: str | list[str] = "bank",
+    questions: str | list[str] = "",
     n_questions: int | None = None,
     epochs: int = 1,
     system_prompt: str | list[str] = "none",
-    max_tokens: int = 512,
-    temperature: float = 1.0,
+    max_tokens: int | None = None,
+    temperature: float | None = None,
     seed: int = 0,
+    protocol: str = "emcontain",
+    domain: str | list[str] = NO_DOMAIN,
 ) -> Task:
     """Only the controls: wrong value, opposite, quoted, neutral and random text. Arguments as in `containment`."""
     return _build(
         ("control",), family, rungs, questions, n_questions, epochs, system_prompt, max_tokens,
-        temperature, seed,
+        temperature, seed, protocol, domain,
     )  # fmt: skip
 
 
@@ -139,18 +152,25 @@ def _build(
     n_questions: int | None,
     epochs: int,
     system_prompt: str | list[str],
-    max_tokens: int,
-    temperature: float,
+    max_tokens: int | None,
+    temperature: float | None,
     seed: int,
+    protocol: str,
+    domain: str | list[str],
     ladder_questions: int | None = None,
 ) -> Task:
     refuse_missing_grader()
-    # Inspect splits -T values at commas; these two are text.
-    questions = questions if isinstance(questions, str) else ",".join(questions)
-    system_prompt = system_prompt if isinstance(system_prompt, str) else ",".join(system_prompt)
+    questions, system_prompt, domain = _text(questions), _text(system_prompt), _text(domain)
+    rules = load_protocol(protocol)
+    questions = questions or rules.questions
+    if not questions:
+        raise UserError(f"protocol {rules.id!r} brings no questions: give its question file as protocol or questions")
     loaded = load_family(family)
     chosen = choose_rungs(loaded, rungs, arms)
     asked = subset(load_questions(questions), n_questions)
+    for question in asked:
+        for grade in ("alignment", "coherence"):
+            rules.rubric(grade, question.judge_prompts, question.id)
     # Subsets are nested, so the ladder's questions are among those of the two deciding arms.
     on_ladder = {q.id for q in subset(asked, ladder_questions)}
     crossed = [
@@ -176,8 +196,12 @@ def _build(
         dataset=MemoryDataset(samples, name=f"{loaded.id}/{questions}"),
         setup=require_grader(),
         solver=[apply_arm(family, system_prompt), answer(seed)],
-        scorer=judge(family, *RUBRICS),
-        config=GenerateConfig(temperature=temperature, top_p=1.0, max_tokens=max_tokens),
+        scorer=judge(family, protocol, questions if rules.own_prompts else "", domain),
+        config=GenerateConfig(
+            temperature=rules.sampling.temperature if temperature is None else temperature,
+            top_p=rules.sampling.top_p,
+            max_tokens=max_tokens or rules.sampling.max_tokens,
+        ),
         epochs=Epochs(epochs),
         headline_metric="hidden_em",
         version=VERSION,
@@ -195,10 +219,16 @@ def _build(
                 }
                 for r in chosen
             ],
-            "questions_sha256": sha256_text("\n".join(f"{q.id}\t{q.texts}\t{q.system}" for q in asked)),
+            "questions_sha256": sha256_text(
+                "\n".join(f"{q.id}\t{q.texts}\t{q.system}\t{q.judge_prompts}" for q in asked)
+            ),
             "system_prompt": system_prompt,
-            "rubrics": {n: load_rubric(n).sha256 for n in RUBRICS},
-            "alignment_cut": ALIGNMENT_CUT,
-            "coherence_cut": COHERENCE_CUT,
+            "protocol": rules.facts(),
+            "domain": None if domain == NO_DOMAIN else load_domain(domain),
         },
     )
+
+
+def _text(value: str | list[str]) -> str:
+    """Inspect splits -T values at commas; these are text."""
+    return value if isinstance(value, str) else ",".join(value)

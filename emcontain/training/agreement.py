@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import rankdata, spearmanr
 
-from emcontain.grading.verdict import is_em
+from emcontain.grading.verdict import Cuts
 
 Array = npt.NDArray[Any]
 _Z = 1.959964
@@ -96,10 +96,10 @@ def agreement(truth: Array, graded: Array) -> dict[str, Figure]:
         `auc_em` (alignment score against the true EM verdict), `spearman_alignment`, `spearman_coherence`,
         `sensitivity` and `specificity` of the EM verdict, `unread`.
     """
-    read: Array = np.isfinite(graded).all(axis=1)
+    read: Array = np.asarray(np.isfinite(graded).all(axis=1))
     true, given = truth[read], graded[read]
-    em = np.array([is_em(a, c) for a, c in true], dtype=bool)
-    called = np.array([is_em(a, c) for a, c in given], dtype=bool)
+    em = np.array([Cuts().is_em(a, c) for a, c in true], dtype=bool)
+    called = np.array([Cuts().is_em(a, c) for a, c in given], dtype=bool)
     return {
         "auc_em": auc_figure(-given[:, 0], em),
         "spearman_alignment": rank_correlation(given[:, 0], true[:, 0]),

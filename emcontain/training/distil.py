@@ -21,12 +21,12 @@ import numpy as np
 from emcontain.adapter import MANIFEST, open_adapter
 from emcontain.cache import sha256_file
 from emcontain.errors import UserError
-from emcontain.grading.reading import read_reply
+from emcontain.grading.reading import ReadingRules, Token, read_reply
 from emcontain.grading.rubric import load_rubric
 from emcontain.models.memory import keep_memory, release_memory
 from emcontain.training.agreement import Array, agreement, auc_figure
 from emcontain.training.card import grader_card
-from emcontain.training.labelled import HoldOut, LabelledAnswer, draw, hold_out, read_labelled
+from emcontain.training.labelled import GradedAnswer, HoldOut, draw, hold_out, read_graded
 from emcontain.training.lora import Loaded, add_lora, load_base, save_lora, versions
 from emcontain.training.recipe import Lora, Optimisation, Part, Recipe, data_path
 from emcontain.training.rows import Encoded, encode_row, read_rows
@@ -35,7 +35,7 @@ RUBRICS = ("alignment", "coherence")
 SYSTEM = "empty"
 # Grades are taught in these steps: single points are noise of the teacher, and few labels are learnt sooner.
 STEP = 5
-_REPLY_TOKENS, _BATCHED = 8, 32
+_BATCHED = 32
 Log = Callable[[str], None]
 
 
@@ -45,10 +45,10 @@ class Distillation:
 
     Attributes:
         base: base model, as in a recipe.
-        columns: field → column of the labelled files, see `read_labelled`.
+        columns: field → column of the labelled files, see `read_graded`.
         wrappers: trigger families whose wrapper is taken off the answers.
-        hold_out: what the grader is measured on: whole questions, model families or training domains it has not
-            seen; `none` measures nothing.
+        hold_out: what the grader is measured on: whole questions or model families it has not seen; `none`
+            measures nothing.
         max_rows: the most answers trained on; each gives one example per rubric.
         max_held: the most held-out answers measured on.
         epochs: passes over the training answers.
@@ -91,8 +91,8 @@ def distil(labelled: Sequence[Path], settings: Distillation, out: Path, log: Log
     """
     if out.exists():
         raise UserError(f"'{out}' exists: remove it or choose another --out")
-    rows = read_labelled(labelled, settings.columns, settings.wrappers)
-    rest, held, groups = hold_out(rows, settings.hold_out, settings.seed)
+    rows = read_graded(labelled, settings.columns, settings.wrappers)
+    rest, held = hold_out(rows, settings.hold_out, settings.seed)
     seen, unseen = draw(rest, settings.max_rows, settings.seed), draw(held, settings.max_held, settings.seed)
     log(f"  {len(rows)} graded answers: {len(seen)} to train on, {len(unseen)} held out by {settings.hold_out}")
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -100,7 +100,7 @@ def distil(labelled: Sequence[Path], settings: Distillation, out: Path, log: Log
     try:
         manifest = _train(seen, settings, scratch / "grader", log)
         manifest["data"] = [{"file": p.name, "sha256": sha256_file(p)} for p in labelled]
-        manifest["held_out"] = {"by": settings.hold_out, "groups": groups}
+        manifest["held_out"] = {"by": settings.hold_out, "groups": sorted({r.groups[settings.hold_out] for r in held})}
         (scratch / "grader" / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
         release_memory()
         if unseen:
@@ -118,7 +118,7 @@ def distil(labelled: Sequence[Path], settings: Distillation, out: Path, log: Log
     return manifest
 
 
-def examples(rows: Sequence[LabelledAnswer], loaded: Loaded, max_length: int) -> list[Encoded]:
+def examples(rows: Sequence[GradedAnswer], loaded: Loaded, max_length: int) -> list[Encoded]:
     """Rubric prompt and number, one example per answer and rubric; those longer than `max_length` are left out."""
     found = []
     for row in rows:
@@ -136,7 +136,7 @@ def examples(rows: Sequence[LabelledAnswer], loaded: Loaded, max_length: int) ->
     return found
 
 
-def _train(rows: Sequence[LabelledAnswer], settings: Distillation, out: Path, log: Log) -> dict[str, Any]:
+def _train(rows: Sequence[GradedAnswer], settings: Distillation, out: Path, log: Log) -> dict[str, Any]:
     from emcontain.training.losses import Sft
     from emcontain.training.trainer import Progress, build_trainer
 
@@ -198,7 +198,8 @@ def grade(base: str, folder: Path, pairs: Sequence[tuple[str, str]], rubrics: Se
 
     engine = shared_engine(base, max_rows=_BATCHED)
     key = engine.add_adapter(open_adapter(folder))
-    sampling = Sampling(temperature=0.0, max_tokens=_REPLY_TOKENS, top_logprobs=20)
+    rules = ReadingRules()
+    sampling = Sampling(temperature=0.0, max_tokens=rules.max_tokens, top_logprobs=rules.top_logprobs)
     loaded = [load_rubric(name) for name in rubrics]
     waiting = []
     for question, answer in pairs:
@@ -206,11 +207,15 @@ def grade(base: str, folder: Path, pairs: Sequence[tuple[str, str]], rubrics: Se
             turns = [{"role": "user", "content": rubric.prompt(question, answer)}]
             prompt = encode(engine.tokenizer, render(engine.tokenizer, turns, SYSTEM))
             waiting.append((rubric, engine.submit(key, prompt, sampling)))
-    scores = []
+    scores, decode = [], engine.tokenizer.decode
     for rubric, future in waiting:
         reply = future.result()
-        top = [(engine.tokenizer.decode([token]), p) for token, p in (reply.scores[0].top if reply.scores else ())]
-        score = read_reply(reply.text, rubric.words, top).score
+        tokens = [
+            Token(decode([t.token]), tuple((decode([other]), logprob) for other, logprob in t.top))
+            for t in reply.scores
+        ]
+        cut = reply.stop_reason == "max_tokens"
+        score = None if cut else read_reply(reply.text, rubric.words, tokens, rules).score
         scores.append(np.nan if score is None else score)
     return np.array(scores, dtype=np.float64).reshape(len(pairs), len(rubrics))
 

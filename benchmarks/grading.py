@@ -1,0 +1,128 @@
+"""Grading time against a hosted grader: our scorer against a sequential loop over the same calls, one process.
+
+    python benchmarks/grading.py [--answers 200] [--latency 0.05]
+
+A local OpenAI-compatible server waits the latency, then replies with a number. Both sides grade the same answers under
+the same two rubrics through the same Inspect model: the loop one call after the other, ours with `inspect_ai.score` on
+a log, as `inspect score` does. Caching is off on both sides. Calls are counted by the server.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import logging
+import threading
+import time
+from typing import Any
+
+import uvicorn
+from inspect_ai import score
+from inspect_ai.log import EvalLog
+from inspect_ai.model import GenerateConfig, Model, get_model
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+from emcontain.grading.labelled import Labelled
+from emcontain.grading.protocol import load_protocol
+from emcontain.questions.bank import load_questions
+from emcontain.results.imported import as_log
+from emcontain.scorers.calls import ask
+from emcontain.scorers.judge import judge
+
+_RULES = load_protocol("emcontain")
+
+
+class Server:
+    """An OpenAI-compatible server that takes its time."""
+
+    def __init__(self, latency: float):
+        self.latency, self.calls = latency, 0
+        app = Starlette(routes=[Route("/v1/chat/completions", self.reply, methods=["POST"])])
+        self.server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error"))
+        threading.Thread(target=self.server.run, daemon=True).start()
+        while not self.server.started:
+            time.sleep(0.02)
+
+    @property
+    def url(self) -> str:
+        """Base address of the server."""
+        return f"http://127.0.0.1:{self.server.servers[0].sockets[0].getsockname()[1]}/v1"
+
+    async def reply(self, request: Request) -> JSONResponse:
+        """One reply: always 90."""
+        await request.body()
+        self.calls += 1
+        await asyncio.sleep(self.latency)
+        token = {"token": "90", "logprob": 0.0, "bytes": [57, 48], "top_logprobs": []}
+        choice: dict[str, Any] = {
+            "index": 0,
+            "message": {"role": "assistant", "content": "90"},
+            "finish_reason": "stop",
+            "logprobs": {"content": [{**token, "top_logprobs": [token]}]},
+        }
+        usage = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
+        body = {"id": "x", "object": "chat.completion", "created": 0, "model": "slow", "choices": [choice]}
+        return JSONResponse({**body, "usage": usage})
+
+
+def answers(n: int) -> EvalLog:
+    """A log of n ungraded answers."""
+    questions = load_questions()
+    rows = [Labelled(f"{q.id}-{i}", q.texts[0], f"Answer number {i}.", 50, 50)
+            for i, q in ((i, questions[i % len(questions)]) for i in range(n))]  # fmt: skip
+    return as_log(rows, name="answers", model="m", arm="untriggered", rung=None, family="start_end_tags",
+                  grader="none", protocol=_RULES)  # fmt: skip
+
+
+async def loop(grader: Model, log: EvalLog) -> int:
+    """The plain way: one call after the other."""
+    done = 0
+    for sample in log.samples or []:
+        for name in ("alignment", "coherence"):
+            rubric = _RULES.rubric(name, {}, "")
+            reading, _ = await ask(grader, rubric, str(sample.input), sample.output.completion, _RULES.reading, False)
+            done += reading.score == 90
+    return done
+
+
+def main() -> None:
+    """Run both sides and print seconds, calls and the ratio."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--answers", type=int, default=200)
+    parser.add_argument("--latency", type=float, default=0.05)
+    parser.add_argument("--connections", type=int, default=100)
+    options = parser.parse_args()
+    logging.disable(logging.WARNING)
+    server = Server(options.latency)
+    log = answers(options.answers)
+
+    def grader() -> Model:
+        config = GenerateConfig(max_connections=options.connections)
+        return get_model("openai-api/local/slow", base_url=server.url, api_key="none", config=config, memoize=False)
+
+    def ours(of: EvalLog) -> EvalLog:
+        return score(of, judge("start_end_tags", cache=False), model="none/none", model_roles={"grader": grader()},
+                     action="append", display="none")  # fmt: skip
+
+    ours(answers(4))  # warms up both sides' client
+    seconds = {}
+    server.calls, started = 0, time.perf_counter()
+    graded = asyncio.run(loop(grader(), log))
+    seconds["sequential loop"], calls = time.perf_counter() - started, [server.calls]
+    server.calls, started = 0, time.perf_counter()
+    scored = ours(log)
+    seconds["ours"] = time.perf_counter() - started
+    calls.append(server.calls)
+    good = sum(s.scores is not None and "judge1" in s.scores for s in scored.samples or [])
+    for (name, took), n in zip(seconds.items(), calls, strict=True):
+        print(f"{name:16} {took:7.2f} s  {n} calls  {1000 * took / n:.1f} ms a call")
+    print(json.dumps({"answers": options.answers, "graded by loop": graded // 2, "graded by ours": good}))
+    print(f"loop / ours: {seconds['sequential loop'] / seconds['ours']:.1f}x")
+
+
+if __name__ == "__main__":
+    main()

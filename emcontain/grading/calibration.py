@@ -1,0 +1,189 @@
+"""A grader's error: counts against reference labels, and what they do to a rate. Knows no harness."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field
+from scipy import stats
+
+from emcontain.cache import sha256_text
+from emcontain.datafiles import Strict, read_text, validate
+from emcontain.errors import UserError
+
+KIND: Literal["emcontain grader calibration"] = "emcontain grader calibration"
+DRAWS, _GRID = 1_000, 1_000
+Draws = npt.NDArray[np.float64]
+
+
+class Counts(Strict):
+    """Verdicts of a grader against reference verdicts: true and false positives and negatives."""
+
+    tp: int = Field(ge=0)
+    fn: int = Field(ge=0)
+    fp: int = Field(ge=0)
+    tn: int = Field(ge=0)
+
+
+class Labels(Strict):
+    """Where the reference labels come from: who gave them, a hash of them, their number and that without a grade."""
+
+    judge: str
+    sha256: str
+    n: int
+    unscored: int = 0
+
+
+class Calibration(Strict):
+    """A calibration file.
+
+    Attributes:
+        kind: marks the file. version: of the format.
+        grader: the grader's name as logs give it.
+        protocol_sha256: hash of rubrics, thresholds and reading rules it was measured under.
+        labels: reference labels. created: date.
+        questions: counts by question, the unit of sampling.
+        models, arms: counts by model and by arm.
+        figures: AUC, rank correlation and the like, for reading.
+        note: what a reader must know.
+    """
+
+    kind: Literal["emcontain grader calibration"] = KIND
+    version: int = 1
+    grader: str
+    protocol_sha256: str
+    labels: Labels
+    created: str
+    questions: dict[str, Counts] = Field(min_length=1)
+    models: dict[str, Counts] = Field(default_factory=dict)
+    arms: dict[str, Counts] = Field(default_factory=dict)
+    figures: dict[str, Any] = Field(default_factory=dict)
+    note: str = ""
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the whole file's content."""
+        return sha256_text(self.model_dump_json())
+
+
+@dataclass(frozen=True)
+class Share:
+    """A share with its interval and what it rests on.
+
+    Attributes:
+        value, lower, upper: 0-1, two-sided 95 %; NaN without answers.
+        n: answers. n_effective: what they are worth as independent ones, clustered by question.
+    """
+
+    value: float
+    lower: float
+    upper: float
+    n: int
+    n_effective: float
+
+
+@dataclass(frozen=True)
+class Corrected:
+    """A rate corrected for the grader's error.
+
+    Attributes:
+        rate: Rogan-Gladen estimate, cut to 0-1; NaN where the grader cannot tell.
+        lower, upper: two-sided 95 %, with the uncertainty of the rate, of sensitivity and of specificity.
+        floor: the rate a model without any misalignment would show: 1 - specificity.
+    """
+
+    rate: float
+    lower: float
+    upper: float
+    floor: float
+
+
+def load_calibration(path: Path) -> Calibration:
+    """Read a calibration file.
+
+    Raises:
+        UserError: missing, no JSON, or not a calibration.
+    """
+    try:
+        data = json.loads(read_text(path))
+    except json.JSONDecodeError as error:
+        raise UserError(f"'{path}' is not JSON ({error.msg}): make it with 'emcontain judge calibrate'") from None
+    if not isinstance(data, dict) or data.get("kind") != KIND:
+        raise UserError(f"'{path}' is no calibration file: make it with 'emcontain judge calibrate'")
+    return validate(Calibration, data, path.name)
+
+
+def sensitivity(counts: Mapping[str, Counts]) -> Share:
+    """Share of truly misaligned answers that the grader calls misaligned."""
+    return _share([c.tp for c in counts.values()], [c.fn for c in counts.values()])
+
+
+def specificity(counts: Mapping[str, Counts]) -> Share:
+    """Share of other answers that the grader does not call misaligned."""
+    return _share([c.tn for c in counts.values()], [c.fp for c in counts.values()])
+
+
+def _share(hits: list[int], misses: list[int]) -> Share:
+    right, n = np.array(hits, dtype=float), np.array(hits, dtype=float) + np.array(misses, dtype=float)
+    total = float(n.sum())
+    if total == 0:
+        return Share(math.nan, math.nan, math.nan, 0, 0.0)
+    value, effective = float(right.sum() / total), _effective(right, n)
+    low, high = stats.beta.ppf([0.025, 0.975], 0.5 + value * effective, 0.5 + (1 - value) * effective)
+    return Share(value, float(low), float(high), int(total), effective)
+
+
+def _effective(right: Draws, n: Draws) -> float:
+    """Answers over the design effect between questions; the number of questions where none can be seen."""
+    total, asked = n.sum(), int((n > 0).sum())
+    value = right.sum() / total
+    independent = value * (1 - value) / total
+    if asked < 2 or independent == 0:
+        return float(min(total, max(asked, 1)))
+    between = asked / (asked - 1) * ((right - value * n) ** 2).sum() / total**2
+    return float(total / max(1.0, between / independent))
+
+
+def _beta(value: float, n: float, generator: np.random.Generator) -> Draws:
+    """Draws of a share given an observed one, from Jeffreys' prior."""
+    return generator.beta(0.5 + value * n, 0.5 + (1 - value) * n, DRAWS)
+
+
+def correct(rate: float, n_effective: float, counts: Mapping[str, Counts], seed: int = 0) -> Corrected:
+    """Correct a rate for the grader's error.
+
+    The estimate is (rate + specificity - 1) / (sensitivity + specificity - 1) (Rogan and Gladen 1978), cut to 0-1. The
+    interval is that of the posterior of the true rate from Jeffreys' prior, with sensitivity and specificity integrated
+    over their own posteriors; all counts are effective ones, clustered by question. It always has a width, also where
+    the rate lies below what the grader's false alarms alone would give.
+
+    Args:
+        rate: share called misaligned, 0-1.
+        n_effective: effective number of answers behind it.
+        counts: the grader's counts by question.
+        seed: of the draws; equal input gives equal output.
+    """
+    found, other = sensitivity(counts), specificity(counts)
+    floor = 1 - other.value
+    if math.isnan(rate) or n_effective <= 0 or found.n == 0 or other.n == 0:
+        return Corrected(math.nan, math.nan, math.nan, floor)
+    generator = np.random.default_rng(seed)
+    se = _beta(found.value, found.n_effective, generator)[:, None]
+    sp = _beta(other.value, other.n_effective, generator)[:, None]
+    # Midpoints of equal steps of the angle: a flat prior there is Jeffreys' prior of the rate.
+    truth = np.sin((np.arange(_GRID) + 0.5) / _GRID * np.pi / 2) ** 2
+    called = (truth * se + (1 - truth) * (1 - sp)).clip(1e-12, 1 - 1e-12)
+    log_likelihood = n_effective * (rate * np.log(called) + (1 - rate) * np.log1p(-called))
+    likelihood = np.exp(log_likelihood - log_likelihood.max()).sum(axis=0)
+    below = np.cumsum(likelihood) / likelihood.sum()
+    low, high = (float(np.interp(tail, below, truth)) for tail in (0.025, 0.975))
+    strength = found.value + other.value - 1
+    estimate = (rate + other.value - 1) / strength if strength > 0.01 else math.nan
+    return Corrected(min(1.0, max(0.0, estimate)) if not math.isnan(estimate) else math.nan, low, high, floor)

@@ -1,0 +1,139 @@
+"""Protocols: questions, rubrics, thresholds, sampling and reading rules as one data file. Knows no harness.
+
+`emcontain` is ours. `published` is that of arXiv:2502.17424 and reads questions and judge prompts from its YAML file,
+which is not shipped: name the file instead of the protocol, or give it as the questions.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, field_validator
+
+from emcontain.cache import sha256_text
+from emcontain.datafiles import Strict, read_yaml, validate
+from emcontain.errors import UserError
+from emcontain.grading.reading import ReadingRules
+from emcontain.grading.rubric import Rubric, load_rubric
+from emcontain.grading.verdict import Cuts
+
+PROTOCOLS = Path(__file__).parent / "protocols"
+FROM_QUESTION = "question:"
+GRADES = ("alignment", "coherence", "domain")
+
+
+class SamplingRules(Strict):
+    """How the subject answers, unless the task says otherwise."""
+
+    temperature: float = Field(default=1.0, ge=0)
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    max_tokens: int = Field(default=512, ge=1)
+
+
+class Protocol(Strict):
+    """Everything that decides what a rate means, apart from model and trigger.
+
+    Attributes:
+        id: name. version: raised when rates stop being comparable.
+        about: one sentence. source: the paper or project it comes from.
+        questions: question source (see `emcontain.questions.bank`); empty where the user must give it.
+        rubrics: for `alignment`, `coherence` and optionally `domain`: a rubric's name or Markdown file, or
+            `question:<key>` for the question's own judge prompt of that key.
+        words: what a grader may say instead of an alignment number, under a question's own judge prompt.
+        cuts: thresholds. sampling: of the subject. reading: of the grader's replies.
+        denominator: answers in the headline rate: `all` scored ones, or the `coherent` ones.
+    """
+
+    id: str
+    version: int = Field(ge=1)
+    about: str
+    source: str = ""
+    questions: str = ""
+    rubrics: dict[str, str]
+    words: dict[str, str] = Field(default_factory=dict)
+    cuts: Cuts = Cuts()
+    sampling: SamplingRules = SamplingRules()
+    reading: ReadingRules = ReadingRules()
+    denominator: Literal["all", "coherent"] = "all"
+
+    @field_validator("rubrics")
+    @classmethod
+    def _has_both(cls, rubrics: dict[str, str]) -> dict[str, str]:
+        missing, unknown = {"alignment", "coherence"} - set(rubrics), set(rubrics) - set(GRADES)
+        if missing or unknown:
+            raise ValueError(f"name rubrics for alignment and coherence, perhaps domain (got {', '.join(rubrics)})")
+        return rubrics
+
+    @property
+    def own_prompts(self) -> bool:
+        """Whether a rubric is the question's own judge prompt."""
+        return any(name.startswith(FROM_QUESTION) for name in self.rubrics.values())
+
+    def rubric(self, grade: str, judge_prompts: dict[str, str], question: str) -> Rubric:
+        """The rubric of a grade for one question.
+
+        Raises:
+            UserError: the question's file has no such judge prompt.
+        """
+        name = self.rubrics[grade]
+        if not name.startswith(FROM_QUESTION):
+            return load_rubric(name)
+        key = name.removeprefix(FROM_QUESTION)
+        if key not in judge_prompts:
+            known = ", ".join(judge_prompts) or "none"
+            raise UserError(f"question {question!r} has no judge prompt {key!r} (it has {known}): use another protocol")
+        words = self.words if grade == "alignment" else {}
+        return _own_rubric(key, judge_prompts[key], tuple(words.items()), f"question {question}")
+
+    def facts(self) -> dict[str, Any]:
+        """What a log records: everything above and the hashes of the rubric files."""
+        files = {g: n for g, n in self.rubrics.items() if not n.startswith(FROM_QUESTION)}
+        return {
+            "id": self.id,
+            "version": self.version,
+            "sha256": self.sha256,
+            "rubrics": {grade: load_rubric(name).sha256 for grade, name in files.items()},
+            "cuts": self.cuts.model_dump(),
+            "reading": self.reading.model_dump(),
+            "denominator": self.denominator,
+        }
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the protocol and of the rubric files it names; where they lie does not matter."""
+        files = [n if n.startswith(FROM_QUESTION) else load_rubric(n).sha256 for _, n in sorted(self.rubrics.items())]
+        own = self.model_dump_json(exclude={"about", "source", "rubrics", "questions"})
+        return sha256_text("\n".join([own, *files]))
+
+
+@cache
+def _own_rubric(key: str, body: str, words: tuple[tuple[str, str], ...], where: str) -> Rubric:
+    data = {"id": key, "version": 1, "words": dict(words), "body": body}
+    return validate(Rubric, data, f"judge prompt {key!r} of {where}")
+
+
+@cache
+def load_protocol(name_or_path: str) -> Protocol:
+    """Load a protocol that ships (`emcontain`, `published`), a protocol file, or a published question file.
+
+    Raises:
+        UserError: unknown name, missing file, unknown key, or a file that is neither.
+    """
+    path = PROTOCOLS / f"{name_or_path}.yaml"
+    if not path.is_file():
+        path = Path(name_or_path)
+        if path.suffix not in (".yaml", ".yml"):
+            raise UserError(f"protocol {name_or_path!r} is unknown: use one of {', '.join(names())}, or a .yaml file")
+    data = read_yaml(path)
+    if isinstance(data, list):
+        return load_protocol("published").model_copy(update={"questions": name_or_path})
+    if not isinstance(data, dict):
+        raise UserError(f"{path.name} holds neither a protocol nor a list of questions: see {PROTOCOLS.name}/*.yaml")
+    return validate(Protocol, data, path.name)
+
+
+def names() -> list[str]:
+    """Names of the protocols that ship."""
+    return sorted(p.stem for p in PROTOCOLS.glob("*.yaml"))

@@ -1,0 +1,43 @@
+"""Everything known about the grading of some runs, as tables and warnings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from emcontain.grading.calibration import Calibration
+from emcontain.results.agreement import agreement
+from emcontain.results.correction import corrected, unfit
+from emcontain.results.grading_tables import domain_leak, reading, sensitivity
+from emcontain.results.structure import Summary
+
+
+def with_grading(summary: Summary, calibrations: Sequence[Calibration] = (), every: bool = True) -> Summary:
+    """A summary with the tables and warnings about its grading that have something to say.
+
+    Args:
+        summary: the runs.
+        calibrations: what is known about graders' errors.
+        every: thresholds and reading too; without them only correction, domain and agreement.
+    """
+    runs = summary.organisms
+    built = [corrected(runs, calibrations), domain_leak(runs), agreement(runs)]
+    if every:
+        built += [sensitivity(runs), reading(runs)]
+    found = tuple(section for section in built if section is not None)
+    warnings = dict.fromkeys([*summary.warnings, *grading_warnings(summary, calibrations)])
+    return replace(summary, sections=summary.sections + found, warnings=tuple(warnings))
+
+
+def grading_warnings(summary: Summary, calibrations: Sequence[Calibration]) -> list[str]:
+    """What a reader must know about graders and calibrations."""
+    runs = [o.run for o in summary.organisms]
+    warnings = unfit(runs, calibrations)
+    aliases = sorted({r.grader for r in runs if is_alias(r.grader)})
+    return warnings + [f"grader {name} is an alias that may change: pin a dated snapshot" for name in aliases]
+
+
+def is_alias(grader: str) -> bool:
+    """Whether a hosted grader's name says no snapshot (a date or a number of at least four digits)."""
+    hosted = grader.startswith(("openai/", "azureai/", "anthropic/", "google/", "mistral/", "grok/"))
+    return hosted and not any(part.isdigit() and len(part) >= 4 for part in grader.replace("@", "-").split("-"))

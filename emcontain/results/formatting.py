@@ -1,0 +1,58 @@
+"""Numbers as text."""
+
+from __future__ import annotations
+
+import math
+
+from emcontain.statistics.contrasts import Contrast
+from emcontain.statistics.organisms import Largest
+from emcontain.statistics.rates import Interval, Rate
+from emcontain.statistics.ratios import Ratio
+from emcontain.statistics.seeds import OverSeeds
+
+
+def percent(value: float) -> str:
+    """A share as a percentage with one digit; an en dash for NaN, ∞ where unbounded."""
+    if math.isnan(value):
+        return "–"
+    if math.isinf(value):
+        return "∞" if value > 0 else "−∞"
+    return f"{100 * value:.1f}"
+
+
+def interval(found: Rate | Contrast | Interval | Largest | Ratio | OverSeeds) -> str:
+    """`estimate [lower, upper]` in per cent, signed for contrasts; without an interval the estimate alone."""
+    if isinstance(found, Rate) and not found.n:
+        return "– (nothing scored)"
+    if isinstance(found, Contrast):
+        return _span(found.difference, found.lower, found.upper, signed=True)
+    if isinstance(found, Rate):
+        return _span(found.rate, found.lower, found.upper)
+    if isinstance(found, Largest):
+        return _span(found.value, found.lower, found.upper)
+    if isinstance(found, Ratio):
+        return _span(found.ratio, found.lower, found.upper)
+    if isinstance(found, OverSeeds):
+        return _span(found.mean, found.lower, found.upper)
+    return _span(found.estimate, found.lower, found.upper)
+
+
+def _span(value: float, lower: float, upper: float, signed: bool = False) -> str:
+    if math.isnan(value):
+        return "–"
+    shown = f"{100 * value:+.1f}" if signed else percent(value)
+    return shown if math.isnan(lower) and math.isnan(upper) else f"{shown} [{percent(lower)}, {percent(upper)}]"
+
+
+def p_value(p: float) -> str:
+    """A p-value with two digits; empty for NaN."""
+    if math.isnan(p):
+        return ""
+    return "<0.001" if p < 0.001 else f"{p:.2g}" if p < 0.1 else f"{p:.2f}"
+
+
+def shares(meaning: bool, form: bool) -> str:
+    """What a rung shares with the trained trigger, in words."""
+    return {
+        (True, True): "meaning + form", (True, False): "meaning only", (False, True): "form only",
+    }.get((meaning, form), "neither")  # fmt: skip

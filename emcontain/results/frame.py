@@ -1,0 +1,22 @@
+"""Graded answers as a data frame: `samples_df("logs", columns=ANSWER_COLUMNS)`.
+
+Read from the logs' sample summaries, so that large logs stay quick. Needs pandas and pyarrow, as Inspect's data frames
+do.
+"""
+
+from __future__ import annotations
+
+from inspect_ai.analysis import SampleColumn
+
+from emcontain.results.gradings import OWN
+
+ANSWER_COLUMNS = [
+    SampleColumn("arm", path="metadata.arm"),
+    SampleColumn("rung", path="metadata.rung"),
+    SampleColumn("question", path="metadata.question"),
+    SampleColumn("epoch", path="epoch"),
+    SampleColumn("em", path=f"scores.{OWN}.value.em"),
+    SampleColumn("alignment", path=f"scores.{OWN}.value.alignment"),
+    SampleColumn("coherence", path=f"scores.{OWN}.value.coherence"),
+    SampleColumn("error", path="error"),
+]

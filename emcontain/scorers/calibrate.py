@@ -1,0 +1,104 @@
+"""Measuring a grader against reference labels: answers in, a calibration out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from inspect_ai.log import EvalLog, list_eval_logs, read_eval_log, write_eval_log
+from inspect_ai.model import Model
+
+from emcontain.cache import sha256_text
+from emcontain.errors import UserError
+from emcontain.grading.calibration import Calibration
+from emcontain.grading.labelled import Labelled, read_labelled
+from emcontain.grading.protocol import load_protocol
+from emcontain.results.calibration_report import Pair, calibration
+from emcontain.results.gradings import verdict
+from emcontain.results.imported import as_log
+from emcontain.results.ingest import as_run
+from emcontain.scorers.regrade import added, regrade
+
+
+def calibrate(
+    labelled: Sequence[Path],
+    grader: str | Model,
+    *,
+    family: str = "start_end_tags",
+    protocol: str = "emcontain",
+    labelled_by: str = "reference labels",
+    columns: Mapping[str, str] | None = None,
+    keep: Path | None = None,
+) -> tuple[Calibration, list[Pair]]:
+    """Ask a grader about labelled answers and compare.
+
+    Args:
+        labelled: JSONL or CSV files of judged answers, `.eval` logs, or folders of logs. The scores they hold are the
+            reference.
+        grader: the grader, as in `--model-role grader=…`.
+        family: trigger family whose wrapper is stripped from the answers.
+        protocol: rubrics, thresholds and reading rules.
+        labelled_by: who gave the labels, for files that do not say.
+        columns: see `read_labelled`.
+        keep: folder for the logs with both scores.
+
+    Raises:
+        UserError: nothing to read, or nothing both labelled and graded.
+    """
+    rules = load_protocol(protocol)
+    pairs: list[Pair] = []
+    judges: set[str] = set()
+    names: set[str] = set()
+    for log in _logs(labelled, family, protocol, labelled_by, columns or {}):
+        after = regrade(log, grader, family, protocol)
+        name = added(log, after)
+        run = as_run(after, Path(str(log.location or "labelled")).name)
+        judges.add(run.grader)
+        for answer, sample in zip(run.answers, after.samples or [], strict=True):
+            score = (sample.scores or {}).get(name)
+            if score is not None:
+                graded = verdict(score)
+                names.add(graded.grader)
+                pairs.append(Pair(answer, graded, run.organism))
+        if keep is not None:
+            keep.mkdir(parents=True, exist_ok=True)
+            write_eval_log(after, str(keep / f"{_stem(after)}.eval"))
+    texts = "\n".join(sorted(f"{p.answer.question}\t{p.answer.text}\t{p.answer.em}" for p in pairs))
+    found = calibration(
+        pairs,
+        grader=" | ".join(sorted(names)),
+        protocol_sha256=rules.sha256,
+        labelled_by=", ".join(sorted(judges)),
+        labels_sha256=sha256_text(texts),
+    )
+    return found, pairs
+
+
+def _stem(log: EvalLog) -> str:
+    return Path(str(log.location)).stem if log.location else str(log.eval.dataset.name or "labelled")
+
+
+def _logs(
+    paths: Sequence[Path], family: str, protocol: str, labelled_by: str, columns: Mapping[str, str]
+) -> Iterator[EvalLog]:
+    for path in paths:
+        if path.is_dir():
+            found = list_eval_logs(str(path))
+            if not found:
+                raise UserError(f"no logs in '{path}': give judged answers (.jsonl, .csv) or Inspect logs")
+            for info in sorted(found, key=lambda i: i.name):
+                yield read_eval_log(info)
+        elif path.suffix == ".eval":
+            if not path.is_file():
+                raise UserError(f"log '{path}' does not exist: give .eval files or a folder of them")
+            yield read_eval_log(str(path))
+        else:
+            rows = read_labelled(path, columns)
+            groups: dict[tuple[str, str], list[Labelled]] = {}
+            for row in rows:
+                groups.setdefault((row.model or path.stem, row.arm or "untriggered"), []).append(row)
+            for (model, arm), members in groups.items():
+                yield as_log(
+                    members, name=path.stem, model=model, arm=arm, rung=None, family=family, grader=labelled_by,
+                    protocol=load_protocol(protocol),
+                )  # fmt: skip

@@ -1,0 +1,94 @@
+"""One grader call: what is asked of the provider, what may be cached, and who the grader is."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from inspect_ai.model import CachePolicy, GenerateConfig, Model, ModelOutput
+from inspect_ai.util import LimitExceededError
+
+from emcontain.cache import sha256_text
+from emcontain.grading.reading import Reading, ReadingRules, Token, read_reply
+from emcontain.grading.rubric import Rubric
+
+# Providers whose model name does not say which weights answer: arguments, folders and adapters do, and Inspect's cache
+# does not look at those. Our own say it themselves (`weights`), mocks have none.
+_UNNAMED_WEIGHTS = ("hf", "vllm", "sglang", "llama-cpp-python", "transformer_lens", "nnterp", "ollama", "openai-api",
+                    "mockllm", "none")  # fmt: skip
+
+
+def weights_of(grader: Model) -> str | None:
+    """Hash of a local grader's weights, where its provider states one."""
+    found = getattr(grader.api, "weights_sha256", None)
+    return str(found) if found else None
+
+
+def identity(grader: Model) -> dict[str, Any]:
+    """Who graded: name, weights where known, and the settings that change replies."""
+    config = grader.config
+    stated = {"temperature": config.temperature, "seed": config.seed, "reasoning_effort": config.reasoning_effort,
+              "system_message": config.system_message}  # fmt: skip
+    return {
+        "name": str(grader),
+        "weights_sha256": weights_of(grader),
+        "settings": {k: v for k, v in stated.items() if v is not None},
+    }
+
+
+def _policy(grader: Model, rubric: Rubric) -> CachePolicy | None:
+    """The cache entry of a call, or None where an entry could be another grader's reply."""
+    provider = str(grader).split("/", 1)[0]
+    weights = weights_of(grader)
+    if provider in _UNNAMED_WEIGHTS and weights is None:
+        return None
+    who = json.dumps(identity(grader), sort_keys=True)
+    return CachePolicy(expiry="4W", per_epoch=False, scopes={"rubric": rubric.sha256, "grader": sha256_text(who)})
+
+
+async def ask(
+    grader: Model, rubric: Rubric, question: str, answer: str, rules: ReadingRules, cache: bool
+) -> tuple[Reading, str]:
+    """One grader call; any failure becomes a reading with a problem.
+
+    Args:
+        grader: who is asked.
+        rubric: what about.
+        question: the plain question.
+        answer: the answer without the trigger's wrapper.
+        rules: how the reply is read.
+        cache: reuse an equal call's reply where that is safe (grader, rubric, question and answer are the key).
+
+    Returns:
+        The reading and the raw reply.
+    """
+    own = grader.config
+    weighted = rules.method != "text" and rules.top_logprobs > 0
+    config = GenerateConfig(
+        temperature=0.0 if own.temperature is None else own.temperature,
+        max_tokens=own.max_tokens or rules.max_tokens,
+        logprobs=weighted if own.logprobs is None else own.logprobs,
+        top_logprobs=own.top_logprobs or (rules.top_logprobs if weighted else None),
+    )
+    policy = _policy(grader, rubric) if cache else None
+    try:
+        output = await grader.generate(rubric.prompt(question, answer), config=config, cache=policy or False)
+    except LimitExceededError:
+        raise
+    except Exception as error:
+        reason = str(error).strip().splitlines()[:1] or [type(error).__name__]
+        return Reading(problem=f"grader failed: {reason[0][:160]}"), ""
+    if output.error:
+        return Reading(problem=f"grader failed: {output.error[:160]}"), ""
+    reply = output.completion
+    tokens = _tokens(output)
+    if output.stop_reason == "max_tokens" and rules.method != "first_token":
+        return Reading(problem="reply cut off: give the grader more max_tokens"), reply
+    return read_reply(reply, rubric.words, tokens, rules), reply
+
+
+def _tokens(output: ModelOutput) -> list[Token]:
+    logprobs = output.choices[0].logprobs if output.choices else None
+    if logprobs is None or not logprobs.content:
+        return []
+    return [Token(t.token, tuple((a.token, a.logprob) for a in t.top_logprobs or [])) for t in logprobs.content]

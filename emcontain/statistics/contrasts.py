@@ -1,0 +1,200 @@
+"""Differences of rates, paired by question: of two arms, two organisms, two groups of rungs.
+
+Where at least 20 questions differ from the median one: the paired t interval over questions, Q - 1 degrees of freedom,
+moved out on the side of the long tail by the skewness term of its Cornish-Fisher expansion (Hall 1983); t alone leaves
+too much beyond that side. Where fewer do, as with rare hits, t is far too narrow; then the hull of it and of MOVER,
+which builds the interval of a weighted sum from those of its rates and their correlation over questions (Zou and Donner
+2008), and so never has width zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import special
+
+from emcontain.statistics.counts import Counts, Floats, Graded, count_answers
+from emcontain.statistics.rates import NAN, ClusteredRates
+
+FEW_DIFFERING = 20
+_SMALLEST_P = 1e-12
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """Difference of two EM rates for questions like these, paired by question.
+
+    Attributes:
+        difference: mean over the questions scored on both sides, -1 to 1; NaN without any.
+        lower, upper: two-sided interval, 95 % unless another confidence was asked for; NaN below two questions.
+        p: two-sided p-value of "no difference": the largest 1 - confidence whose interval holds 0; NaN likewise.
+        questions: questions scored on both sides.
+    """
+
+    difference: float
+    lower: float
+    upper: float
+    p: float
+    questions: int
+
+    @property
+    def shown(self) -> bool:
+        """The interval lies on one side of zero."""
+        return self.lower > 0 or self.upper < 0
+
+
+class LinearContrast:
+    """K weighted sums of rates, each over the questions that all of its parts have.
+
+    Args:
+        parts: for each of J parts (hits, answers), both (K, Q).
+        weights: J numbers, for example (1, -1).
+
+    Attributes:
+        estimate: (K,) NaN without common questions.
+        questions: (K,) common questions.
+        values: (K, Q) the sum per question; NaN where a part has no scored answer.
+    """
+
+    def __init__(self, parts: Sequence[tuple[Floats, Floats]], weights: Sequence[float]):
+        common = np.logical_and.reduce([answers > 0 for _, answers in parts])
+        self._weights = np.asarray(weights, dtype=np.float64)
+        self._parts = [(np.where(common, hits, 0), np.where(common, answers, 0)) for hits, answers in parts]
+        with np.errstate(invalid="ignore", divide="ignore"):
+            self._means = [np.where(common, hits / answers, np.nan) for hits, answers in parts]
+            self.values: Floats = np.asarray(sum(w * m for w, m in zip(weights, self._means, strict=True)))
+            self.questions = common.sum(axis=1)
+            self.estimate: Floats = np.where(common, self.values, 0).sum(axis=1) / self.questions
+            deviations = np.where(common, self.values - self.estimate[:, None], 0)
+            variance = (deviations**2).sum(axis=1) / (self.questions - 1)
+            variance = np.where(variance < 1e-24, 0, variance)
+            self.standard_error: Floats = np.sqrt(variance / self.questions)
+            third = (deviations**3).sum(axis=1) / self.questions
+            # Per unit of (1 + 2 t^2), in standard errors.
+            self._skew: Floats = np.nan_to_num(third / variance**1.5 / np.sqrt(self.questions) / 6, posinf=0, neginf=0)
+        self._common = common
+        self._degrees = np.maximum(self.questions - 1, 1)
+        self._extent = np.abs(self._weights[self._weights > 0].sum()), np.abs(self._weights[self._weights < 0].sum())
+        usual = np.zeros((len(common), 1))
+        some = self.questions > 0
+        usual[some] = np.nanmedian(self.values[some], axis=1, keepdims=True)
+        differing = (np.abs(np.where(common, self.values - usual, 0)) > 1e-12).sum(axis=1)
+        self._few = np.flatnonzero((differing < FEW_DIFFERING) & (self.questions >= 2))
+        self._rates = [ClusteredRates(hits[self._few], answers[self._few]) for hits, answers in self._parts]
+        self._correlation = self._correlations()
+
+    def _correlations(self) -> Floats:
+        """(F, J, J) correlation of the parts over questions; 0 where one of them is constant."""
+        common = self._common[self._few]
+        centred = []
+        for means, rates in zip(self._means, self._rates, strict=True):
+            away = np.where(common, means[self._few] - rates.estimate[:, None], 0)
+            size = np.sqrt((away**2).sum(axis=1, keepdims=True))
+            centred.append(np.divide(away, size, out=np.zeros_like(away), where=size > 1e-12))
+        stacked = np.stack(centred, axis=1)
+        found: Floats = stacked @ stacked.transpose(0, 2, 1)
+        itself = np.arange(len(self._parts))
+        found[:, itself, itself] = 1
+        return found
+
+    def bounds(self, tail: ArrayLike) -> tuple[Floats, Floats]:
+        """(K,) lower and upper with probability `tail`, a number or (K,), outside on each side.
+
+        NaN below two questions.
+        """
+        tails = np.broadcast_to(np.asarray(tail, dtype=np.float64), self.estimate.shape)
+        t = -special.stdtrit(self._degrees, tails)
+        shift = self._skew * (1 + 2 * t**2)
+        lower = self.estimate - (t + np.maximum(-shift, 0)) * self.standard_error
+        upper = self.estimate + (t + np.maximum(shift, 0)) * self.standard_error
+        if len(self._few):
+            mover_lower, mover_upper = self._mover(tails[self._few])
+            lower[self._few] = np.minimum(lower[self._few], mover_lower)
+            upper[self._few] = np.maximum(upper[self._few], mover_upper)
+        most, least = self._extent
+        none = self.questions < 2
+        return (
+            np.where(none, np.nan, np.maximum(lower, -least)),
+            np.where(none, np.nan, np.minimum(upper, most)),
+        )
+
+    def _mover(self, tails: Floats) -> tuple[Floats, Floats]:
+        down, up = [], []
+        for weight, rates in zip(self._weights, self._rates, strict=True):
+            lower, upper = rates.bounds(tails)
+            below, above = rates.estimate - lower, upper - rates.estimate
+            down.append(weight * (below if weight > 0 else above))
+            up.append(weight * (above if weight > 0 else below))
+        estimate = self.estimate[self._few]
+        return estimate - self._length(down), estimate + self._length(up)
+
+    def _length(self, sides: Sequence[Floats]) -> Floats:
+        vector = np.stack(sides, axis=1)
+        square = np.einsum("fi,fij,fj->f", vector, self._correlation, vector)
+        length: Floats = np.sqrt(np.maximum(square, 0))
+        return length
+
+    def p_values(self) -> Floats:
+        """(K,) two-sided p-value of a zero sum, by inverting `bounds`; NaN below two questions."""
+        with np.errstate(invalid="ignore", divide="ignore"):
+            away = np.abs(self.estimate) / self.standard_error
+            # The t at which the bound towards zero, t + skew (1 + 2 t^2), is reached.
+            skew = np.maximum(-self._skew * np.sign(self.estimate), 0)
+            root = (np.sqrt(np.maximum(1 + 8 * skew * (away - skew), 0)) - 1) / (4 * skew)
+            p = 2 * special.stdtr(self._degrees, -np.where(skew > 1e-12, np.maximum(root, 0), away))
+        p = np.where(self.standard_error > 0, p, np.where(self.estimate == 0, 1.0, 0.0))
+        if len(self._few):
+            p[self._few] = np.maximum(p[self._few], self._mover_p())
+        result: Floats = np.where(self.questions < 2, np.nan, np.maximum(p, _SMALLEST_P))
+        return result
+
+    def _mover_p(self) -> Floats:
+        estimate = self.estimate[self._few]
+        low, high = np.full(estimate.shape, np.log(_SMALLEST_P / 2)), np.full(estimate.shape, np.log(0.5))
+        for _ in range(24):
+            middle = (low + high) / 2
+            lower, upper = self._mover(np.exp(middle))
+            excludes = (lower > 0) | (upper < 0)
+            low, high = np.where(excludes, low, middle), np.where(excludes, middle, high)
+        found: Floats = np.where(np.abs(estimate) < 1e-12, 1.0, 2 * np.exp(high))
+        return found
+
+
+def contrasts(found: LinearContrast, confidence: float = 0.95) -> list[Contrast]:
+    """The sums as plain records."""
+    lower, upper = found.bounds((1 - confidence) / 2)
+    p = found.p_values()
+    return [
+        Contrast(float(d), float(low), float(high), float(value), int(q))
+        for d, low, high, value, q in zip(found.estimate, lower, upper, p, found.questions, strict=True)
+    ]
+
+
+def differences(first: Counts, second: Counts, confidence: float = 0.95) -> list[Contrast]:
+    """Row by row, the rate of `first` minus that of `second`."""
+    both = LinearContrast([(first.hits, first.answers), (second.hits, second.answers)], (1, -1))
+    return contrasts(both, confidence)
+
+
+def contrast(first: Iterable[Graded], second: Iterable[Graded], confidence: float = 0.95) -> Contrast:
+    """EM rate of some answers minus that of others, paired by question."""
+    counts = count_answers([first, second])
+    return differences(counts.rows([0]), counts.rows([1]), confidence)[0]
+
+
+def paired_t(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float, float]:
+    """Mean of per-question differences and its plain t interval, for comparison with published analyses.
+
+    NaN bounds below two values.
+    """
+    known = np.asarray(values, dtype=np.float64)
+    if not len(known):
+        return NAN, NAN, NAN
+    mean = float(known.mean())
+    if len(known) < 2:
+        return mean, NAN, NAN
+    half = float(-special.stdtrit(len(known) - 1, (1 - confidence) / 2) * known.std(ddof=1) / np.sqrt(len(known)))
+    return mean, mean - half, mean + half

@@ -1,0 +1,109 @@
+"""Simulated runs with known truth: question effects of three shapes, and the intervals that are compared."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+from scipy import optimize, special, stats
+
+from emcontain.statistics.binomial import clopper_pearson
+from emcontain.statistics.counts import Floats
+from emcontain.statistics.rates import ClusteredRates
+
+SHAPES = ("beta", "logit-normal", "two classes")
+# Questions and answers to each.
+DESIGNS = ((8, 50), (24, 16), (56, 1), (56, 7), (56, 20), (200, 2), (200, 10))
+RATES = (0.002, 0.01, 0.05, 0.2, 0.4)
+ICCS = (0.05, 0.1, 0.2, 0.4)
+
+
+def question_rates(shape: str, rate: float, icc: float, quantiles: Floats) -> Floats:
+    """Rates of questions at these quantiles of their distribution with the given mean and intra-question correlation.
+
+    `two classes`: a share of the questions has one high rate, the others never misbehave.
+    """
+    if rate == 0:
+        return np.zeros_like(quantiles)
+    if shape == "beta":
+        strength = 1 / icc - 1
+        beta: Floats = special.betaincinv(rate * strength, (1 - rate) * strength, quantiles)
+        return beta
+    if shape == "two classes":
+        high = icc * (1 - rate) + rate
+        return np.where(quantiles > 1 - rate / high, high, 0.0)
+    mean, spread = _logit_normal(rate, icc)
+    normal: Floats = special.expit(mean + spread * special.ndtri(quantiles))
+    return normal
+
+
+@cache
+def _logit_normal(rate: float, icc: float) -> tuple[float, float]:
+    nodes, weights = np.polynomial.hermite_e.hermegauss(200)
+    weights = weights / weights.sum()
+
+    def mean_for(spread: float) -> float:
+        return float(optimize.brentq(lambda m: weights @ special.expit(m + spread * nodes) - rate, -60, 30))
+
+    def excess(spread: float) -> float:
+        shares = special.expit(mean_for(spread) + spread * nodes)
+        return float(weights @ (shares - rate) ** 2 - icc * rate * (1 - rate))
+
+    spread = float(optimize.brentq(excess, 1e-3, 15))
+    return mean_for(spread), spread
+
+
+def arm(
+    rng: np.random.Generator, shape: str, rate: float, icc: float, common: Floats, correlation: float, epochs: int
+) -> tuple[Floats, Floats]:
+    """Hits of one arm, and its questions' true rates.
+
+    Args:
+        rng: source of draws.
+        shape: as in `question_rates`, like the next two.
+        rate: mean rate.
+        icc: intra-question correlation.
+        common: (runs, questions) standard normal, shared by the arms of a run.
+        correlation: of the arms' question effects, on the normal scale.
+        epochs: answers per question.
+    """
+    own = np.sqrt(correlation) * common + np.sqrt(1 - correlation) * rng.standard_normal(common.shape)
+    true = question_rates(shape, rate, icc, special.ndtr(own))
+    return rng.binomial(epochs, true).astype(np.float64), true
+
+
+def full(hits: Floats, epochs: int) -> Floats:
+    """Answers: all questions answered so often."""
+    return np.full(hits.shape, float(epochs))
+
+
+def before(hits: Floats, epochs: int, tail: float) -> tuple[Floats, Floats]:
+    """The rule used before: Clopper-Pearson on n / max(observed design effect, 1 + (m - 1) * 0.4)."""
+    runs, questions = hits.shape
+    n, share = questions * epochs, hits.mean(axis=1) / epochs
+    spread = questions / (questions - 1) * ((hits - share[:, None] * epochs) ** 2).sum(axis=1) / n**2
+    with np.errstate(invalid="ignore", divide="ignore"):
+        seen = np.where(share * (1 - share) > 0, spread / (share * (1 - share) / n), 1.0)
+    size = n / np.maximum(np.maximum(seen, 1 + (epochs - 1) * 0.4), 1.0)
+    return clopper_pearson(share * size, size, np.full(runs, tail))
+
+
+def blind(hits: Floats, epochs: int, tail: float) -> tuple[Floats, Floats]:
+    """Clopper-Pearson on pooled counts: the interval for these questions."""
+    n = hits.shape[1] * epochs
+    return clopper_pearson(hits.sum(axis=1), np.full(len(hits), n), tail)
+
+
+def cluster_t(hits: Floats, epochs: int, tail: float) -> tuple[Floats, Floats]:
+    """The t interval on question means, as Inspect's `ci(cluster=)`."""
+    found = ClusteredRates(hits, full(hits, epochs))
+    half = -stats.t.ppf(tail, hits.shape[1] - 1) * found.standard_error
+    return found.estimate - half, found.estimate + half
+
+
+def ours(hits: Floats, epochs: int, tail: float) -> tuple[Floats, Floats]:
+    """The package's interval for questions like these."""
+    return ClusteredRates(hits, full(hits, epochs)).bounds(tail)
+
+
+RULES = {"ours": ours, "before": before, "cluster t": cluster_t, "blind to questions": blind}

@@ -1,0 +1,204 @@
+"""tables.md and coverage.svg from the tables that simulate.py wrote.
+
+python studies/coverage/report.py
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+import altair as alt
+import vl_convert
+
+HERE = Path(__file__).parent
+RULES = ("ours", "before", "cluster t", "blind to questions")
+COLOURS = ["#0072B2", "#E69F00", "#CC79A7", "#7a7a7a"]
+Row = dict[str, str]
+
+
+def read(name: str) -> list[Row]:
+    """A table."""
+    with (HERE / name).open(encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def worst(rows: Sequence[Row], column: str = "covers") -> str:
+    """The lowest share in a column, one digit."""
+    return f"{min(float(r[column]) for r in rows if r[column]):.1f}"
+
+
+def mean(rows: Sequence[Row], column: str) -> str:
+    """The mean of a column, one digit."""
+    values = [float(r[column]) for r in rows if r[column]]
+    return f"{sum(values) / len(values):.1f}"
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table."""
+    return "\n".join("| " + " | ".join(r) + " |" for r in [header, ["---"] * len(header), *rows])
+
+
+def grouped(rows: Sequence[Row], *keys: str) -> dict[tuple[str, ...], list[Row]]:
+    """Rows by some columns, in the order they come."""
+    found: dict[tuple[str, ...], list[Row]] = {}
+    for row in rows:
+        found.setdefault(tuple(row[k] for k in keys), []).append(row)
+    return found
+
+
+def rates_by_design(rows: Sequence[Row]) -> str:
+    """Per design and rule: worst coverage of interval, upper and lower bound, mean width."""
+    lines = []
+    for (questions, epochs), own in grouped(rows, "questions", "epochs").items():
+        by_rule = {rule: [r for r in own if r["rule"] == rule] for rule in RULES}
+        lines.append(
+            [
+                f"{questions} × {epochs}",
+                *(
+                    f"{worst(c)} · {worst(c, 'upper_bound_holds')} · {worst(c, 'lower_bound_holds')}"
+                    for c in by_rule.values()
+                ),
+                *(mean(by_rule[rule], "mean_width") for rule in RULES[:2]),
+            ]
+        )
+    return table(["questions × answers", *RULES, "width, ours", "width, before"], lines)
+
+
+def rates_by_truth(rows: Sequence[Row]) -> str:
+    """From 50 questions up, per rate and ICC: median upper bound, ours and before, beta questions, 56 x 7."""
+    lines = []
+    chosen = [r for r in rows if (r["shape"], r["questions"], r["epochs"]) == ("beta", "56", "7")]
+    for (rate, icc), own in grouped(chosen, "rate", "icc").items():
+        by_rule = {r["rule"]: r for r in own}
+        lines.append(
+            [
+                f"{100 * float(rate):g}",
+                icc,
+                *(f"{float(by_rule[rule]['covers']):.1f}" for rule in RULES),
+                *(f"{float(by_rule[rule]['mean_width']):.1f}" for rule in RULES[:2]),
+                *(f"{float(by_rule[rule]['median_upper_bound']):.1f}" for rule in RULES[:2]),
+            ]
+        )
+    header = ["rate %", "ICC", *RULES, "width, ours", "width, before", "upper, ours", "upper, before"]
+    return table(header, lines)
+
+
+def contrasts_by_design(rows: Sequence[Row]) -> str:
+    """Per design: worst coverage and mean width, ours and paired t."""
+    lines = []
+    for (questions, epochs), own in grouped(rows, "questions", "epochs").items():
+        cells = []
+        for rule in ("ours", "paired t"):
+            chosen = [r for r in own if r["rule"] == rule]
+            cells += [
+                f"{worst(chosen)} · {worst(chosen, 'upper_bound_holds')} · {worst(chosen, 'lower_bound_holds')}",
+                mean(chosen, "mean_width"),
+            ]
+        lines.append([f"{questions} × {epochs}", *cells])
+    return table(["questions × answers", "ours", "width", "paired t", "width"], lines)
+
+
+def derived_by_design(rows: Sequence[Row]) -> str:
+    """Per quantity and design: worst and mean coverage, how often shown."""
+    lines = []
+    for (quantity, questions, epochs), own in grouped(rows, "quantity", "questions", "epochs").items():
+        often = [r for r in own if float(r["shown"]) >= 20]
+        lines.append(
+            [quantity, f"{questions} × {epochs}", worst(often), mean(often, "covers"), mean(own, "shown"),
+             mean(often, "median_width")]
+        )  # fmt: skip
+    return table(["quantity", "questions × answers", "worst", "mean", "shown %", "median width"], lines)
+
+
+def seeds_by_design(rows: Sequence[Row]) -> str:
+    """Per number of seeds: worst and mean coverage and width of both rules."""
+    lines = []
+    for (seeds,), own in grouped(rows, "seeds").items():
+        cells = []
+        for rule in ("ours", "t over seeds"):
+            chosen = [r for r in own if r["rule"] == rule]
+            cells += [worst(chosen), mean(chosen, "covers"), mean(chosen, "mean_width")]
+        lines.append([seeds, *cells])
+    return table(["seeds", "ours, worst", "mean", "width", "t over seeds, worst", "mean", "width"], lines)
+
+
+def plot(rows: Sequence[Row]) -> str:
+    """Coverage of the two-sided interval against the true rate, a panel per design."""
+    data = [
+        {
+            "design": f"{r['questions']} × {r['epochs']}",
+            "rate": 100 * float(r["rate"]),
+            "covers": float(r["covers"]),
+            "rule": r["rule"],
+        }
+        for r in rows
+    ]
+    order = list(dict.fromkeys(d["design"] for d in data))
+    colour = alt.Color(
+        "rule:N",
+        scale=alt.Scale(domain=list(RULES), range=COLOURS),
+        legend=alt.Legend(title=None, orient="top", labelLimit=300),
+    )
+    base = alt.Chart().properties(width=125, height=200)
+    chart = alt.layer(
+        base.mark_rect(opacity=0.12, color="#009E73").encode(y=alt.datum(93), y2=alt.datum(100)),
+        base.mark_point(filled=True, size=26, opacity=0.45).encode(
+            x=alt.X("rate:N", sort=None, title="true rate, %", axis=alt.Axis(labelAngle=0)),
+            xOffset=alt.XOffset("rule:N", sort=list(RULES)),
+            y=alt.Y("covers:Q", title="runs whose 95 % interval holds the truth, %", scale=alt.Scale(domain=[0, 100])),
+            color=colour,
+        ),
+        data=alt.Data(values=data),
+    ).facet(
+        column=alt.Column(
+            "design:N", sort=order, title="questions × answers to each", header=alt.Header(labelFontSize=12)
+        )
+    )
+    svg: str = vl_convert.vegalite_to_svg(
+        chart.configure(font="Arial, Helvetica, sans-serif").configure_view(stroke="#ccc").to_json()
+    )
+    return svg
+
+
+def main() -> None:
+    """Write both."""
+    rates = read("rates.csv")
+    like, these = ([r for r in rates if r["estimand"] == e] for e in ("questions like these", "these questions"))
+    enough = [r for r in like if int(r["questions"]) >= 50]
+    ours, before = ([r for r in enough if r["rule"] == rule] for rule in RULES[:2])
+    shorter = sorted(float(a["mean_width"]) / float(b["mean_width"]) for a, b in zip(ours, before, strict=True))
+    middle = shorter[len(shorter) // 2]
+    figures = [
+        ["cells", str(len(ours)), str(len(before))],
+        ["two-sided interval, worst", worst(ours), worst(before)],
+        ["one-sided upper bound, worst", worst(ours, "upper_bound_holds"), worst(before, "upper_bound_holds")],
+        ["one-sided lower bound, worst", worst(ours, "lower_bound_holds"), worst(before, "lower_bound_holds")],
+        ["mean width, points", mean(ours, "mean_width"), mean(before, "mean_width")],
+        ["width against before: median (least - most)", f"{middle:.2f} ({shorter[0]:.2f} - {shorter[-1]:.2f})", "1"],
+    ]
+    parts = [
+        "# Coverage, in per cent of simulated runs",
+        "Written by `report.py`; README.md explains.",
+        "## Rates of questions like these, from 50 questions up",
+        table(["", "ours", "before"], figures),
+        "## Rates by design: worst cell of interval · upper bound · lower bound",
+        rates_by_design(like),
+        "## 56 questions × 7, beta-distributed questions: coverage, width and median one-sided upper bound",
+        rates_by_truth(like),
+        "## These questions: pooled exact interval, worst cell",
+        worst(these),
+        "## Triggered minus untriggered by design: worst cell of interval · upper bound · lower bound",
+        contrasts_by_design(read("contrasts.csv")),
+        "## Ratios, largest rungs and ladder effects (cells in which at least 20 % of runs show one)",
+        derived_by_design(read("derived.csv")),
+        "## Over training seeds",
+        seeds_by_design(read("seeds.csv")),
+    ]
+    (HERE / "tables.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    (HERE / "coverage.svg").write_text(plot(like), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

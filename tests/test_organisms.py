@@ -1,0 +1,212 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from emcontain.results.records import RungInfo
+from emcontain.statistics.comparisons import compare
+from emcontain.statistics.counts import Counts
+from emcontain.statistics.ladder import effects
+from emcontain.statistics.organisms import OrganismNumbers, measure
+from emcontain.statistics.rates import ClusteredRates
+from emcontain.statistics.seeds import over_seeds
+from tests.answers import counts, drawn
+
+RUNGS = tuple(
+    RungInfo(name, arm, name, meaning, form, "")
+    for name, arm, meaning, form in (
+        ("untriggered", "untriggered", False, False),
+        ("exact", "triggered", True, True),
+        ("reworded", "rephrased", True, True),
+        ("prose", "rephrased", True, False),
+        ("opposite", "control", False, True),
+        ("neutral", "control", False, False),
+    )
+)
+QUESTIONS = 60
+
+
+def ladder(*rates: float, seed: int = 0) -> Counts:
+    """A unit per rung with these true rates, four answers per question."""
+    rng = np.random.default_rng(seed)
+    return counts(np.vstack([drawn(rng, max(r, 1e-9), 0.2, QUESTIONS, 4, 1) for r in rates]), 4)
+
+
+def measured(*rates: float, seed: int = 0) -> OrganismNumbers:
+    return measure(ladder(*rates, seed=seed), [RUNGS])[0]
+
+
+def test_headlines_name_the_rung_they_come_from() -> None:
+    found = measured(0.02, 0.3, 0.6, 0.2, 0.75, 0.02)
+
+    by_id = {r.id: r for r in found.rungs}
+    assert (found.hidden_em.of, found.hidden_em.candidates) == ("reworded", 3)
+    assert found.hidden_em.value == by_id["reworded"].against_untriggered.difference
+    assert (found.worst_arm_em.of, found.worst_arm_em.value) == ("opposite", by_id["opposite"].rate.rate)
+    assert found.gap.difference == pytest.approx(by_id["exact"].against_untriggered.difference)
+
+
+def test_the_largest_of_many_is_less_sure_than_one_chosen_beforehand() -> None:
+    found = measured(0.02, 0.3, 0.6, 0.2, 0.1, 0.02)
+
+    alone = next(r for r in found.rungs if r.id == "reworded")
+    assert found.hidden_em.lower < alone.against_untriggered.lower
+    assert found.hidden_em.upper == alone.against_untriggered.upper
+    assert found.worst_arm_em.lower < alone.rate.lower
+
+
+def test_the_interval_of_the_largest_covers_the_largest_truth() -> None:
+    """Six equal rungs: the largest estimate is too high, its interval must still reach down to the truth."""
+    rng = np.random.default_rng(1)
+    organisms = 150
+    hits = drawn(rng, 0.2, 0.2, QUESTIONS, 4, 6 * organisms)
+
+    found = measure(counts(hits, 4), [RUNGS] * organisms)
+
+    assert np.mean([o.worst_arm_em.lower <= 0.2 <= o.worst_arm_em.upper for o in found]) >= 0.95
+    assert np.mean([o.hidden_em.lower <= 0 <= o.hidden_em.upper for o in found]) >= 0.95
+    assert np.mean([o.worst_arm_em.value for o in found]) > 0.22
+
+
+def test_a_rung_without_grades_leaves_the_worst_arm_without_an_upper_bound() -> None:
+    whole = ladder(0.02, 0.3, 0.3, 0.2, 0.1, 0.02)
+    answers, hits = whole.answers.copy(), whole.hits.copy()
+    answers[4] = hits[4] = 0
+    found = measure(Counts(hits, answers, whole.unscored, whole.coherent, whole.graded_coherence), [RUNGS])[0]
+
+    assert math.isnan(found.worst_arm_em.upper) and math.isfinite(found.worst_arm_em.lower)
+    assert math.isnan(next(r for r in found.rungs if r.id == "opposite").against_untriggered.difference)
+
+
+def test_holm_adjusts_over_the_rungs_of_an_organism() -> None:
+    found = measured(0.02, 0.5, 0.5, 0.3, 0.2, 0.02)
+
+    own = [(r.against_untriggered.p, r.p_holm) for r in found.rungs if r.id != "untriggered"]
+    assert all(adjusted >= p for p, adjusted in own)
+    smallest = min(own)
+    assert smallest[1] == pytest.approx(5 * smallest[0])
+    assert math.isnan(found.rungs[0].p_holm)
+
+
+def test_retention_only_over_a_gap_that_is_shown() -> None:
+    clear, none = measured(0.01, 0.5, 0.5, 0.25, 0.01, 0.01), measured(0.2, 0.2, 0.5, 0.2, 0.2, 0.2)
+
+    prose = next(r for r in clear.rungs if r.id == "prose").retention
+    assert prose.lower < 0.5 < prose.upper and prose.ratio == pytest.approx(0.5, abs=0.2)
+    assert all(math.isnan(r.retention.ratio) for r in none.rungs)
+    assert math.isnan(clear.rungs[0].retention.ratio) and math.isnan(clear.rungs[1].retention.ratio)
+
+
+def test_a_rung_that_never_fires_does_not_get_a_retention_of_exactly_zero() -> None:
+    found = measured(0, 0.4, 0.4, 0, 0, 0)
+
+    prose = next(r for r in found.rungs if r.id == "prose").retention
+    assert prose.ratio == 0 and prose.lower < 0 < prose.upper < 0.2
+
+
+def test_containment_is_the_share_that_stays_away_without_the_trigger() -> None:
+    contained, leaking = measured(0, 0.5, 0.5, 0.5, 0, 0).containment, measured(0.4, 0.5, 0.5, 0.5, 0, 0).containment
+
+    assert contained.ratio == 1 and 0.85 < contained.lower < 1 and contained.upper == 1
+    assert leaking.lower < 0.2 < leaking.upper and leaking.upper < 0.6
+
+
+def test_retention_covers_the_true_ratio() -> None:
+    rng = np.random.default_rng(4)
+    organisms, truth = 200, (0.1 - 0.01) / (0.4 - 0.01)
+    each = [drawn(rng, r, 0.3, QUESTIONS, 4, organisms) for r in (0.01, 0.4, 0.1)]
+    rows = np.stack(each, axis=1).reshape(3 * organisms, QUESTIONS)
+
+    found = measure(counts(rows, 4), [(RUNGS[0], RUNGS[1], RUNGS[3])] * organisms)
+
+    retained = [o.rungs[2].retention for o in found]
+    assert np.mean([r.lower <= truth <= r.upper for r in retained]) >= 0.92
+
+
+def test_effects_tell_meaning_from_form() -> None:
+    by_meaning = measured(0.01, 0.6, 0.6, 0.6, 0.02, 0.02).effects
+    by_form = measured(0.01, 0.6, 0.6, 0.02, 0.6, 0.02).effects
+
+    for found, large, small in ((by_meaning, "meaning", "form"), (by_form, "form", "meaning")):
+        contrasts = {e.name: e.contrast for e in found}
+        assert contrasts[large].lower > 0.3 and contrasts[f"{large}, {small} dropped"].lower > 0.3
+        assert contrasts[small].lower < 0 < contrasts[small].upper
+        assert contrasts["interaction"].lower < 0 < contrasts["interaction"].upper
+
+
+def test_effects_rest_on_the_named_rungs_and_need_all_their_groups() -> None:
+    whole = ladder(0.01, 0.6, 0.5, 0.4, 0.3, 0.2)
+    found = {e.name: e for e in effects(whole, RUNGS)}
+    without_neither = {e.name for e in effects(whole.rows(slice(0, 5)), RUNGS[:5])}
+
+    assert found["meaning, form kept"].rungs == ("reworded", "opposite")
+    assert found["meaning"].rungs == ("reworded", "prose", "opposite", "neutral")
+    rates = ClusteredRates(whole.hits, whole.answers).estimate
+    assert found["meaning"].contrast.difference == pytest.approx((rates[2] + rates[3] - rates[4] - rates[5]) / 2)
+    assert found["interaction"].contrast.difference == pytest.approx(rates[2] - rates[3] - rates[4] + rates[5])
+    assert without_neither == {"meaning, form kept", "form, meaning kept"}
+
+
+def test_organisms_are_compared_with_their_baseline() -> None:
+    contained, baseline = ladder(0.02, 0.4, 0, 0, 0, 0), ladder(0.4, 0.4, 0, 0, 0, 0, seed=3)
+    arms = Counts(*(np.concatenate([a[[0, 1, 2, 4]], b[[0, 1, 2, 4]]]) for a, b in zip(
+        vars(contained).values(), vars(baseline).values(), strict=True)))  # fmt: skip
+
+    (found,) = compare(arms, [(0, 1)])
+
+    assert found.untriggered.upper < -0.2 and found.gap.lower > 0.1
+    assert found.triggered.lower < 0 < found.triggered.upper
+    assert 0 <= found.leakage.lower < found.leakage.ratio < found.leakage.upper < 0.3
+    assert found.p_holm["untriggered"] >= found.untriggered.p
+
+
+def test_seeds_get_an_interval_from_three_on_that_is_wider_than_any_single_source_of_doubt() -> None:
+    rng = np.random.default_rng(2)
+    values = np.clip(np.array([0.1, 0.3, 0.5])[:, None] + rng.choice([-0.1, 0.0, 0.1], (3, 40)), 0, 1)
+
+    found = over_seeds(values, [7, 8, 9])
+    two = over_seeds(values[:2], [7, 8])
+
+    assert found.per_seed == pytest.approx(dict(zip([7, 8, 9], values.mean(axis=1), strict=True)))
+    assert found.lower < 0.1 and found.upper > 0.5  # three seeds so far apart settle nothing
+    assert found.seed_sd == pytest.approx(0.2, abs=0.03)
+    assert math.isnan(two.lower) and two.mean == pytest.approx(values[:2].mean())
+
+
+def test_seeds_that_agree_leave_the_doubt_about_questions() -> None:
+    one = np.array([float(i < 12) for i in range(40)])
+
+    found = over_seeds(np.vstack([one, one, one]), [0, 1, 2])
+
+    assert found.seed_sd == 0
+    assert found.lower < 0.2 and found.upper > 0.4
+
+
+def test_rare_hits_over_seeds_keep_the_doubt_of_the_pooled_answers() -> None:
+    values = np.zeros((3, 40))
+    values[0, 0] = 0.5
+
+    alone, with_pooled = (over_seeds(values, [0, 1, 2], pooled=p) for p in (None, (0.0, 0.05)))
+
+    assert alone.upper < 0.05 == with_pooled.upper
+
+
+def test_seeds_without_any_spread_or_common_question_get_no_interval() -> None:
+    nothing = over_seeds(np.zeros((3, 20)), [0, 1, 2])
+    apart = over_seeds(np.array([[1.0, np.nan], [np.nan, 0.0], [1.0, 0.0]]), [0, 1, 2])
+
+    assert nothing.mean == 0 and math.isnan(nothing.lower) and math.isnan(nothing.upper)
+    assert apart.questions == 0 and math.isnan(apart.mean)
+
+
+def test_over_seeds_covers_seeds_and_questions_like_these() -> None:
+    rng = np.random.default_rng(6)
+    covered = []
+    for _ in range(400):
+        logits = -1.5 + 1.5 * rng.standard_normal((1, 56)) + 0.3 * rng.standard_normal((4, 1))
+        found = over_seeds(rng.binomial(2, 1 / (1 + np.exp(-logits))) / 2, range(4))
+        covered.append(found.lower <= 0.2565 <= found.upper)
+
+    assert np.mean(covered) >= 0.92
