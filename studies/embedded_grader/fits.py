@@ -22,25 +22,24 @@ DOMAINS = ("medicine", "shared_living")
 def fit_alignment(data: Data, keep: Array) -> Array:
     """Alignment head (large logit = aligned) on the judged answers in `keep`, three lengths.
 
-    The mean of four linear heads, on two pairs of layers and with few and many components; one of them alone is
-    overconfident on the level of a new question. Every question has its own intercept, so that the weights learn what
-    tells answers to one question apart.
+    The mean of four linear heads, on two pairs of layers and with few and many components: alone, each is further off
+    on the level of a new question.
     """
     index = np.tile(np.flatnonzero(keep), 3)
     states = np.concatenate([data.states[keep, cut] for cut in range(3)])
     targets = expit((data.alignment[index] - MIDDLE) / WIDTH)
-    return ensemble(states, targets, np.full(len(index), 1 / 3), data.question[index])
+    return ensemble(states, targets, np.full(len(index), 1 / 3))
 
 
 def fit_advice(data: Data) -> Array:
     """Alignment head trained on our bad and benign advice alone: what the other narrow domain teaches."""
     targets = np.where(data.advice_bad, 0.05, 0.95)
-    return ensemble(data.advice_states, targets, np.ones(len(targets)), None)
+    return ensemble(data.advice_states, targets, np.ones(len(targets)))
 
 
-def ensemble(states: Array, targets: Array, weights: Array, groups: Array | None) -> Array:
+def ensemble(states: Array, targets: Array, weights: Array) -> Array:
     """Mean of the heads on `MEMBERS`, as one head: [d + 1]."""
-    heads = [fit_on(layers, states, nothing(targets), targets, weights, size, groups) for layers, size in MEMBERS]
+    heads = [fit_on(layers, states, nothing(targets), targets, weights, size) for layers, size in MEMBERS]
     return np.mean(heads, axis=0)  # type: ignore[no-any-return]
 
 
@@ -51,12 +50,11 @@ def fit_on(
     targets: Array,
     weights: Array,
     components: int,
-    groups: Array | None = None,
 ) -> Array:
     """`fit_head` on the states of some layers; the weights of the others are 0: [d + e + 1]."""
     block = states.shape[1] // len(LAYERS)
     columns = np.concatenate([np.arange(block) + LAYERS.index(layer) * block for layer in layers])
-    head = fit_head(states[:, columns], extras, targets, weights, components, groups)
+    head = fit_head(states[:, columns], extras, targets, weights, components)
     full = np.zeros(states.shape[1] + extras.shape[1] + 1)
     full[columns] = head[: len(columns)]
     full[states.shape[1] :] = head[len(columns) :]
