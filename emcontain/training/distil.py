@@ -35,7 +35,7 @@ RUBRICS = ("alignment", "coherence")
 SYSTEM = "empty"
 # Grades are taught in these steps: single points are noise of the teacher, and few labels are learnt sooner.
 STEP = 5
-_BATCHED = 32
+_BATCHED, _AT_ONCE = 32, 4
 Log = Callable[[str], None]
 
 
@@ -54,7 +54,7 @@ class Distillation:
         epochs: passes over the training answers.
         seed: seeds the draw, the split, the adapter and the order.
         max_length: examples with more tokens than this are left out.
-        batch: examples per update.
+        batch: examples per update, computed four at a time: rubric prompts are long.
         lora: the adapter.
         learning_rate: of AdamW, falling linearly to 0.
     """
@@ -141,7 +141,7 @@ def _train(rows: Sequence[GradedAnswer], settings: Distillation, out: Path, log:
     from emcontain.training.trainer import Progress, build_trainer
 
     keep_memory()
-    loaded = load_base(settings.base)
+    loaded = load_base(settings.base, long_rows=True)
     encoded = examples(rows, loaded, settings.max_length)
     if len(encoded) < 2 * len(rows):
         log(
@@ -154,7 +154,8 @@ def _train(rows: Sequence[GradedAnswer], settings: Distillation, out: Path, log:
         lora=settings.lora,
         optimisation=Optimisation(
             epochs=settings.epochs,
-            batch=settings.batch,
+            batch=min(_AT_ONCE, settings.batch),
+            accumulation=math.ceil(settings.batch / _AT_ONCE),
             learning_rate=settings.learning_rate,
             schedule="linear",
             max_length=settings.max_length,

@@ -37,8 +37,13 @@ class Loaded:
     bf16: bool
 
 
-def load_base(name: str, chat_template: str | None = None) -> Loaded:
+def load_base(name: str, chat_template: str | None = None, long_rows: bool = False) -> Loaded:
     """Load a base model for training.
+
+    Args:
+        name: see `resolve_base`.
+        chat_template: see `load_tokenizer`.
+        long_rows: rows of several hundred tokens are to come; plain attention would need gigabytes for them.
 
     Raises:
         UserError: see `resolve_base` and `load_tokenizer`.
@@ -55,7 +60,7 @@ def load_base(name: str, chat_template: str | None = None) -> Loaded:
     device, dtype = device_and_dtype(None, None)
     tokenizer = load_tokenizer(base.path, chat_template)
     # On a CPU torch's fused attention is slower backwards than plain matrix products on rows this short.
-    attention = "eager" if device.type == "cpu" else None
+    attention = "eager" if device.type == "cpu" and not long_rows else None
     model = AutoModelForCausalLM.from_pretrained(
         base.path, dtype=dtype, use_safetensors=True, attn_implementation=attention
     ).to(device)
