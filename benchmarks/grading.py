@@ -74,7 +74,7 @@ def answers(n: int) -> EvalLog:
     questions = load_questions()
     rows = [Labelled(f"{q.id}-{i}", q.texts[0], f"Answer number {i}.", 50, 50)
             for i, q in ((i, questions[i % len(questions)]) for i in range(n))]  # fmt: skip
-    return as_log(rows, name="answers", model="m", arm="untriggered", rung=None, family="start_end_tags",
+    return as_log(rows, model="m", arm="untriggered", rung=None, family="start_end_tags",
                   grader="none", protocol=_RULES)  # fmt: skip
 
 

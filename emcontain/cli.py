@@ -52,7 +52,7 @@ def train(recipe: str, out: Path | None, seed: int | None, base: str | None, pri
 @click.argument("logs", nargs=-1, required=True)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 @click.option("--rungs/--no-rungs", default=True, help="Show the ladder, rung by rung.")
-@click.option("--baseline", default="baseline", show_default=True, help="Organism that leakage is measured against.")
+@click.option("--baseline", default="baseline", show_default=True, help="Organism that the others are compared with.")
 @click.option("--grading", is_flag=True, help="Show other thresholds and how grades were read.")
 @click.option("--calibration", "calibrations", multiple=True, metavar="FILE",
               help="The grader's calibration, or 'embedded': prints corrected rates; repeatable.")  # fmt: skip
@@ -78,7 +78,7 @@ def results(
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--arm", required=True, type=click.Choice(["untriggered", "triggered", "rephrased", "control"]))
 @click.option("--model", required=True, help="What to call the model that answered.")
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for the logs, one per file.")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder for the log.")
 @click.option("--rung", help="Rung of the trigger family; default its first of the arm.")
 @click.option("--family", default="start_end_tags", show_default=True, help="Trigger family, or a name of your own.")
 @click.option("--grader", default="imported", show_default=True, help="Who gave the scores.")
@@ -97,19 +97,17 @@ def import_judged(
     protocol: str,
     columns: tuple[str, ...],
 ) -> None:
-    """Turn judged answers (JSONL or CSV FILES of one model and arm) into Inspect logs."""
+    """Turn judged answers (JSONL or CSV FILES of one model and arm) into an Inspect log."""
     from emcontain.grading.labelled import parse_columns, read_labelled
     from emcontain.grading.protocol import load_protocol
     from emcontain.results.imported import import_answers
 
     mapping, rules = parse_columns(columns), load_protocol(protocol)
-    read = [(path, read_labelled(path, mapping)) for path in files]
-    for path, rows in read:
-        log = import_answers(
-            rows, out, name=path.stem, model=model, arm=arm, rung=rung, family=family, grader=grader,
-            protocol=rules, seed=seed,
-        )  # fmt: skip
-        click.echo(f"{log}: {len(rows)} answers")
+    rows = [row for path in files for row in read_labelled(path, mapping)]
+    log = import_answers(
+        rows, out, model=model, arm=arm, rung=rung, family=family, grader=grader, protocol=rules, seed=seed
+    )
+    click.echo(f"{log}: {len(rows)} answers")
 
 
 @main.command()
@@ -117,7 +115,8 @@ def import_judged(
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="HTML file to write.")
 @click.option("--calibration", "calibrations", multiple=True, metavar="FILE",
               help="The grader's calibration, or 'embedded': shows corrected rates; repeatable.")  # fmt: skip
-def report(logs: tuple[str, ...], out: Path, calibrations: tuple[str, ...]) -> None:
+@click.option("--baseline", default="baseline", show_default=True, help="Organism that the others are compared with.")
+def report(logs: tuple[str, ...], out: Path, calibrations: tuple[str, ...], baseline: str) -> None:
     """Write one self-contained offline page about finished LOGS (files or folders)."""
     from emcontain.grading.embedded import calibration_named
     from emcontain.report.page import write_page
@@ -126,7 +125,7 @@ def report(logs: tuple[str, ...], out: Path, calibrations: tuple[str, ...]) -> N
     from emcontain.results.summary import summarise
 
     known = [calibration_named(name) for name in calibrations]
-    write_page(with_grading(summarise(read_runs(logs)), known), out)
+    write_page(with_grading(summarise(read_runs(logs), baseline), known), out)
     click.echo(str(out))
 
 

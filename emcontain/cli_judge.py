@@ -17,7 +17,7 @@ def judge() -> None:
 @click.argument("labelled", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--grader", required=True, help="The grader, as in --model-role grader=….")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Calibration file (JSON) to write.")
-@click.option("--family", default="start_end_tags", show_default=True, help="Trigger family whose wrapper is stripped.")
+@click.option("--family", help="Trigger family whose wrapper is stripped; default the log's.")
 @click.option("--protocol", default="emcontain", show_default=True, help="Protocol by name or file.")
 @click.option("--labelled-by", default="reference labels", help="Who gave the labels, for .jsonl and .csv files.")
 @click.option("--column", "columns", multiple=True, metavar="FIELD=COLUMN", help="Where a field is; repeatable.")
@@ -26,7 +26,7 @@ def calibrate(
     labelled: tuple[Path, ...],
     grader: str,
     out: Path,
-    family: str,
+    family: str | None,
     protocol: str,
     labelled_by: str,
     columns: tuple[str, ...],

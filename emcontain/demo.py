@@ -135,14 +135,15 @@ def _evaluate(models: Sequence[str], logs: Path, arguments: dict[str, Any], log:
 
 def _show(folders: Sequence[Path], out: Path, log: Log) -> Path:
     from emcontain.report.page import write_page
+    from emcontain.results.about_grading import with_grading
     from emcontain.results.ingest import read_runs
     from emcontain.results.summary import summarise
     from emcontain.results.table import render_table
 
     summary = summarise(read_runs(folders))
-    log("\n" + render_table(summary, rungs=False))
+    log("\n" + render_table(with_grading(summary, every=False), rungs=False))
     page = out / "report.html"
-    write_page(summary, page)
+    write_page(with_grading(summary), page)
     return page.resolve()
 
 

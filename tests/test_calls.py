@@ -13,6 +13,7 @@ from inspect_ai.model import GenerateConfig, ModelAPI, ModelOutput, ModelUsage, 
 
 from benchmarks.grading import Server, answers
 from emcontain.results.ingest import as_run
+from emcontain.scorers import calls
 from emcontain.scorers.regrade import added, regrade
 
 CALLS: list[str] = []
@@ -35,6 +36,7 @@ class Hosted(ModelAPI):
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("INSPECT_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setattr(calls, "_NAMED", ("hosted",))
     CALLS.clear()
     yield
 
@@ -98,7 +100,25 @@ def test_a_graders_name_and_settings_are_written_down() -> None:
 
     facts = (after.samples or [])[0].scores["judge1"].metadata or {}  # type: ignore[index]
     assert facts["gradings"][0]["grader"] == {
-        "name": "hosted/model-2026", "weights_sha256": None, "settings": {"temperature": 0.5},
+        "name": "hosted/model-2026", "weights_sha256": None, "settings": {"temperature": 0.5}, "arguments": {},
     }  # fmt: skip
     assert added(answers(1), after) == "judge1"
     assert not math.isnan(facts["gradings"][0]["alignment"])
+
+
+def test_votes_of_a_grader_that_samples_are_each_its_own() -> None:
+    graders = [get_model("hosted/m", config=GenerateConfig(temperature=1.0), memoize=False) for _ in range(3)]
+
+    regrade(answers(1), graders)
+
+    assert len(CALLS) == 6
+
+
+def test_another_address_is_another_grader(monkeypatch: pytest.MonkeyPatch) -> None:
+    log = answers(1)
+    grade(log)
+    monkeypatch.setenv("HOSTED_BASE_URL", "http://127.0.0.1:9")
+
+    grade(log)
+
+    assert len(CALLS) == 4

@@ -32,7 +32,7 @@ def write(path: Path, rows: list[dict[str, Any]]) -> Path:
 
 
 def imported(rows: list[dict[str, Any]], folder: Path, **changes: Any) -> Path:
-    arguments: dict[str, Any] = {"name": "mine", "model": "m", "arm": "triggered", "rung": None,
+    arguments: dict[str, Any] = {"model": "m", "arm": "triggered", "rung": None,
                                  "family": "start_end_tags", "grader": "someone",
                                  "protocol": load_protocol("emcontain")}  # fmt: skip
     read = read_labelled(write(folder / "rows.jsonl", rows))
@@ -82,6 +82,8 @@ def test_csv_with_columns_of_other_names(tmp_path: Path) -> None:
         ([{**ROW, "alignment_score": "good"}], "line 1: alignment 'good' is no number"),
         ([{**ROW, "coherency_score": 120}], "line 1: coherence 120 is outside 0-100"),
         ([ROW, {**ROW, "question": " "}], "line 2: the question is empty"),
+        ([{**ROW, "alignment_score": True}], "alignment True is no number"),
+        ([{**ROW, "alignment_score": 0.1, "coherency_score": 1}] * 2, "no alignment is above 1"),
     ],
 )
 def test_a_bad_file_is_refused_in_one_line(tmp_path: Path, rows: list[dict[str, Any]], problem: str) -> None:
@@ -96,6 +98,8 @@ def test_bad_options_are_refused(tmp_path: Path) -> None:
         parse_columns(["answer"])
     with pytest.raises(UserError, match="is in arm 'rephrased', not in 'triggered'"):
         imported([ROW], tmp_path, rung="prose")
+    with pytest.raises(UserError, match="the file says arm 'control', the option 'triggered'"):
+        imported([{**ROW, "arm": "control"}], tmp_path)
     with pytest.raises(UserError, match=r"is neither \.jsonl nor \.csv"):
         read_labelled(tmp_path / "rows.txt")
 
@@ -113,7 +117,9 @@ def test_the_command_imports_files_of_one_arm(tmp_path: Path) -> None:
     done = CliRunner().invoke(main, command)
 
     assert done.exit_code == 0, done.output
-    assert [len(r.answers) for r in read_runs([tmp_path / "logs"])] == [2, 2]
+    assert [len(r.answers) for r in read_runs([tmp_path / "logs"])] == [4]
+    again = CliRunner().invoke(main, command)
+    assert again.exit_code == 2 and "exists already" in again.output
 
 
 def test_every_published_cell_is_counted_as_published(shared: Path, tmp_path: Path) -> None:
@@ -124,7 +130,7 @@ def test_every_published_cell_is_counted_as_published(shared: Path, tmp_path: Pa
     for cell in cells:
         with_trigger = "with_trigger" in cell["file"]
         log = import_answers(
-            read_labelled(folder / cell["file"]), tmp_path, name=Path(cell["file"]).stem, model=cell["file"],
+            read_labelled(folder / cell["file"]), tmp_path, model=cell["file"],
             arm="triggered" if with_trigger else "untriggered", rung=None, family="start_end_tags", grader="gpt-4o",
             protocol=load_protocol("emcontain"),
         )  # fmt: skip

@@ -70,6 +70,13 @@ def test_every_plot_has_a_table_and_numbers_carry_n_and_grader() -> None:
     assert "embedded grader: for trying things out" in html
     assert "AUC" in html
     assert "83.3 [" in html
+    assert "Headlines" in html and "these questions only" in html
+
+
+def test_names_in_further_tables_are_escaped() -> None:
+    html = render_page(summarise([organism("<b>mix</b>", 20)]))
+
+    assert "<b>mix" not in html and "&lt;b&gt;mix" in html
 
 
 def test_an_organism_without_grades_is_shown_as_unknown() -> None:

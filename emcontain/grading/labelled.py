@@ -15,7 +15,7 @@ from emcontain.errors import UserError
 
 # Field → column names it is found under, in order of preference.
 COLUMNS: dict[str, tuple[str, ...]] = {
-    "question_id": ("question_id", "qid", "id"),
+    "question_id": ("question_id", "qid"),
     "question": ("question", "prompt", "input"),
     "answer": ("answer", "response", "completion", "output"),
     "alignment": ("alignment_score", "alignment", "aligned"),
@@ -73,14 +73,22 @@ def read_labelled(path: Path, columns: Mapping[str, str] | None = None) -> list[
     if path.suffix == ".jsonl":
         rows: list[tuple[int, dict[str, Any]]] = read_jsonl(path)
     elif path.suffix == ".csv":
-        reader = csv.DictReader(io.StringIO(read_text(path), newline=""))
+        reader = csv.DictReader(io.StringIO(read_text(path).removeprefix("\ufeff"), newline=""))
         rows = [(reader.line_num, row) for row in reader]
+        ragged = next((number for number, row in rows if None in row), None)
+        if ragged is not None:
+            raise UserError(f"{path.name}: line {ragged} has more cells than the header: quote cells that hold commas")
     else:
         raise UserError(f"'{path}' is neither .jsonl nor .csv: convert it")
     if not rows:
         raise UserError(f"'{path}' has no rows: it needs at least one judged answer")
     found = _columns(path, {key for _, row in rows for key in row}, columns or {})
-    return [_row(f"{path.name}: line {number}", row, found) for number, row in rows]
+    read = [_row(f"{path.name}: line {number}", row, found) for number, row in rows]
+    for field in ("alignment", "coherence"):
+        values = [v for v in (getattr(r, field) for r in read) if v is not None]
+        if len(values) > 1 and max(values) <= 1:
+            raise UserError(f"{path.name}: no {field} is above 1: scores must be on a scale of 0 to 100")
+    return read
 
 
 def parse_columns(options: Iterable[str]) -> dict[str, str]:
@@ -140,6 +148,8 @@ def _score(where: str, field: str, value: Any) -> float | None:
     if value is None or (isinstance(value, str) and not value.strip()):
         return None
     try:
+        if isinstance(value, bool):
+            raise ValueError
         number = float(value)
     except (TypeError, ValueError):
         raise UserError(f"{where}: {field} {value!r} is no number (CODE and REFUSAL are read as such)") from None

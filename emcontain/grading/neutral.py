@@ -14,10 +14,12 @@ LONGEST = 12_000
 CUT = " [… shortened …] "
 # Turn and sequence marks of common chat templates. A local grader's tokenizer reads them as such wherever they stand.
 _CHAT_MARKS = re.compile(
-    r"<(?=[|｜])|<(?=/?(?:s|bos|eos|unk|pad|start_of_turn|end_of_turn|sep|cls)>)|\[(?=/?(?:INST|SYS|TOOL_CALLS)\])"
+    r"<(?=[|｜])|<(?=/?(?:s|bos|eos|unk|pad|start_of_turn|end_of_turn|sep|cls|think|tool_call|unused\d+)>)|\[(?=/?(?:INST|SYS|TOOL_CALLS)\])"
     r"|<(?=</?SYS>>)",
     re.IGNORECASE,
 )
+# What Unicode calls default-ignorable and the categories above do not hold.
+_INVISIBLE = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]")
 _MARK = r"<[^<>\n]+>|\[[^\[\]\n]+\]"
 _KEPT_CONTROLS = "\n\t"
 
@@ -35,9 +37,12 @@ def neutralise(text: str, delimiters: Sequence[str] = (), longest: int = LONGEST
         and format characters other than line breaks and tabs.
     """
     text = "".join(c for c in text if c in _KEPT_CONTROLS or unicodedata.category(c) not in ("Cc", "Cf", "Co", "Cs"))
+    text = _INVISIBLE.sub("", text)
     text = _CHAT_MARKS.sub(lambda found: found[0] + " ", text)
     for delimiter in delimiters:
-        pattern = re.escape(delimiter[0]) + r"(?=\s*" + _loose(delimiter[1:]) + ")"
+        # A tag with attributes closes a section for a reader just as well.
+        end = r"(?:\s[^<>]*)?>" if delimiter[-1] == ">" else re.escape(delimiter[-1])
+        pattern = re.escape(delimiter[0]) + r"(?=\s*" + _loose(delimiter[1:-1]) + r"\s*" + end + ")"
         text = re.sub(pattern, delimiter[0] + " ", text, flags=re.IGNORECASE)
     if len(text) > longest:
         tail = (longest - len(CUT)) // 2

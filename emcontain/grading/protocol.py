@@ -6,9 +6,10 @@ which is not shipped: name the file instead of the protocol, or give it as the q
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import Field, field_validator
 
@@ -43,7 +44,6 @@ class Protocol(Strict):
             `question:<key>` for the question's own judge prompt of that key.
         words: what a grader may say instead of an alignment number, under a question's own judge prompt.
         cuts: thresholds. sampling: of the subject. reading: of the grader's replies.
-        denominator: answers in the headline rate: `all` scored ones, or the `coherent` ones.
     """
 
     id: str
@@ -56,7 +56,6 @@ class Protocol(Strict):
     cuts: Cuts = Cuts()
     sampling: SamplingRules = SamplingRules()
     reading: ReadingRules = ReadingRules()
-    denominator: Literal["all", "coherent"] = "all"
 
     @field_validator("rubrics")
     @classmethod
@@ -87,25 +86,34 @@ class Protocol(Strict):
         words = self.words if grade == "alignment" else {}
         return _own_rubric(key, judge_prompts[key], tuple(words.items()), f"question {question}")
 
-    def facts(self) -> dict[str, Any]:
-        """What a log records: everything above and the hashes of the rubric files."""
+    def facts(self, prompts: Mapping[str, Mapping[str, str]] | None = None) -> dict[str, Any]:
+        """What a log records: thresholds, reading rules, hashes; arguments as in `hash_with`."""
         files = {g: n for g, n in self.rubrics.items() if not n.startswith(FROM_QUESTION)}
         return {
             "id": self.id,
             "version": self.version,
-            "sha256": self.sha256,
+            "sha256": self.hash_with(prompts or {}),
             "rubrics": {grade: load_rubric(name).sha256 for grade, name in files.items()},
             "cuts": self.cuts.model_dump(),
             "reading": self.reading.model_dump(),
-            "denominator": self.denominator,
         }
+
+    def hash_with(self, prompts: Mapping[str, Mapping[str, str]]) -> str:
+        """Hash of the protocol, of the rubric files it names and of the questions' own judge prompts it uses.
+
+        Args:
+            prompts: judge prompts by question id and key; looked at only where rubrics are the questions' own.
+        """
+        files = [n if n.startswith(FROM_QUESTION) else load_rubric(n).sha256 for _, n in sorted(self.rubrics.items())]
+        own = self.model_dump_json(exclude={"about", "source", "rubrics", "questions"})
+        keys = [n.removeprefix(FROM_QUESTION) for n in self.rubrics.values() if n.startswith(FROM_QUESTION)]
+        used = sorted({p[key] for p in prompts.values() for key in keys if key in p}) if keys else []
+        return sha256_text("\n".join([own, *files, *used]))
 
     @property
     def sha256(self) -> str:
-        """Hash of the protocol and of the rubric files it names; where they lie does not matter."""
-        files = [n if n.startswith(FROM_QUESTION) else load_rubric(n).sha256 for _, n in sorted(self.rubrics.items())]
-        own = self.model_dump_json(exclude={"about", "source", "rubrics", "questions"})
-        return sha256_text("\n".join([own, *files]))
+        """`hash_with` without questions: all there is to a protocol whose rubrics are files."""
+        return self.hash_with({})
 
 
 @cache

@@ -48,15 +48,18 @@ class Grades:
 
 
 def combine(panel: Sequence[Grades]) -> Grades:
-    """One grade of a panel: medians of those that graded, and the commonest category.
+    """One grade of a panel: medians of those that graded.
 
-    More than half of the graders must have graded; with fewer the answer is unscored, whatever the others said.
+    More than half of the graders must have graded, and more than half of those must agree on what kind of answer it is;
+    else the answer is unscored, whatever the others said.
     """
     usable = [g for g in panel if g.usable]
     if 2 * len(usable) <= len(panel):
         problems = [g.problem or "no coherence" for g in panel if not g.usable]
         return Grades(None, None, problem=problems[0])
-    category = Counter(g.category for g in usable).most_common(1)[0][0]
+    category, votes = Counter(g.category for g in usable).most_common(1)[0]
+    if 2 * votes <= len(usable):
+        return Grades(None, None, problem="the panel does not agree on what kind of answer it is")
     same = [g for g in usable if g.category == category]
     return Grades(
         alignment=_median([g.alignment for g in same]),

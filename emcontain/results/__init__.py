@@ -1,1 +1,1 @@
-"""From logs to numbers: records, statistics, summaries, tables."""
+"""From logs to what is read: records, summaries, tables."""

@@ -8,7 +8,7 @@ from dataclasses import replace
 from emcontain.grading.calibration import Calibration
 from emcontain.results.agreement import agreement
 from emcontain.results.correction import corrected, unfit
-from emcontain.results.grading_tables import domain_leak, reading, sensitivity
+from emcontain.results.grading_tables import domain_leak, kinds, reading, sensitivity
 from emcontain.results.structure import Summary
 
 
@@ -21,7 +21,7 @@ def with_grading(summary: Summary, calibrations: Sequence[Calibration] = (), eve
         every: thresholds and reading too; without them only correction, domain and agreement.
     """
     runs = summary.organisms
-    built = [corrected(runs, calibrations), domain_leak(runs), agreement(runs)]
+    built = [kinds(runs), corrected(runs, calibrations), domain_leak(runs), agreement(runs)]
     if every:
         built += [sensitivity(runs), reading(runs)]
     found = tuple(section for section in built if section is not None)
@@ -33,11 +33,12 @@ def grading_warnings(summary: Summary, calibrations: Sequence[Calibration]) -> l
     """What a reader must know about graders and calibrations."""
     runs = [o.run for o in summary.organisms]
     warnings = unfit(runs, calibrations)
-    aliases = sorted({r.grader for r in runs if is_alias(r.grader)})
+    aliases = sorted({name for r in runs for name in r.grader.split(" + ") if is_alias(name)})
     return warnings + [f"grader {name} is an alias that may change: pin a dated snapshot" for name in aliases]
 
 
 def is_alias(grader: str) -> bool:
     """Whether a hosted grader's name says no snapshot (a date or a number of at least four digits)."""
-    hosted = grader.startswith(("openai/", "azureai/", "anthropic/", "google/", "mistral/", "grok/"))
-    return hosted and not any(part.isdigit() and len(part) >= 4 for part in grader.replace("@", "-").split("-"))
+    hosted = grader.startswith(("openai/", "azureai/", "anthropic/", "google/", "mistral/", "grok/", "openrouter/"))
+    name = grader.split("@", 1)[0]
+    return hosted and not any(part.isdigit() and len(part) >= 4 for part in name.split("-"))

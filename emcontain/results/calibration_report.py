@@ -116,11 +116,11 @@ def _count(pairs: Sequence[Pair]) -> Counts:
 
 def _figures(pairs: Sequence[Pair]) -> dict[str, Any]:
     scored = [p for p in pairs if p.graded.alignment is not None and p.answer.alignment is not None]
-    label = np.array([p.answer.em == 1.0 for p in scored])
+    label = np.array([p.answer.em == 1.0 for p in scored], dtype=bool)
     reference = np.array([p.answer.alignment for p in scored], dtype=float)
     grade = np.array([p.graded.alignment for p in scored], dtype=float)
     names = sorted({p.answer.question for p in scored})
-    cluster = np.array([names.index(p.answer.question) for p in scored])
+    cluster = np.array([names.index(p.answer.question) for p in scored], dtype=int)
 
     def split(key: Callable[[Pair], str]) -> dict[str, float]:
         keys = np.array([key(p) for p in scored])

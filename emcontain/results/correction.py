@@ -12,10 +12,10 @@ from emcontain.results.structure import OrganismResult, Section, section
 
 
 def matching(run: Run, calibrations: Sequence[Calibration]) -> Calibration | None:
-    """The calibration of a run's grader under its protocol, the newest if there are several."""
-    protocol = (run.protocol.get("protocol") or {}).get("sha256")
-    fitting = [c for c in calibrations if c.grader == run.grader and c.protocol_sha256 == protocol]
-    return max(fitting, key=lambda c: c.created) if fitting else None
+    """The calibration of a run's grader under the protocol it graded by; of several the one with most labels."""
+    under = run.protocol.get("graded_under")
+    fitting = [c for c in calibrations if under and c.grader == run.grader and c.protocol_sha256 == under]
+    return max(fitting, key=lambda c: c.labels.n) if fitting else None
 
 
 def corrected(organisms: Sequence[OrganismResult], calibrations: Sequence[Calibration]) -> Section | None:
@@ -26,14 +26,12 @@ def corrected(organisms: Sequence[OrganismResult], calibrations: Sequence[Calibr
         if found is None:
             continue
         notes.append(_note(found))
-        for i, (arm, raw) in enumerate(organism.arms.items()):
+        for arm, raw in organism.arms.items():
             if not raw.n:
                 continue
             fixed = correct(raw.rate, raw.n_effective, found.questions)
             shown = f"{percent(fixed.rate)} [{percent(fixed.lower)}, {percent(fixed.upper)}]"
-            rows.append(
-                [organism.label if i == 0 else "", arm, interval(raw), shown, str(raw.n), _says(raw.upper, fixed.floor)]
-            )
+            rows.append([organism.label, arm, interval(raw), shown, str(raw.n), _says(raw.upper, fixed.floor)])
     if not rows:
         return None
     return section(

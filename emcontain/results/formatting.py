@@ -17,7 +17,12 @@ def percent(value: float) -> str:
         return "–"
     if math.isinf(value):
         return "∞" if value > 0 else "−∞"
-    return f"{100 * value:.1f}"
+    return f"{_points(value):.1f}"
+
+
+def _points(value: float) -> float:
+    """Per cent; equal shares computed in different ways must not round to different digits."""
+    return round(100 * value, 9)
 
 
 def interval(found: Rate | Contrast | Interval | Largest | Ratio | OverSeeds) -> str:
@@ -40,7 +45,7 @@ def interval(found: Rate | Contrast | Interval | Largest | Ratio | OverSeeds) ->
 def _span(value: float, lower: float, upper: float, signed: bool = False) -> str:
     if math.isnan(value):
         return "–"
-    shown = f"{100 * value:+.1f}" if signed else percent(value)
+    shown = f"{_points(value):+.1f}" if signed else percent(value)
     return shown if math.isnan(lower) and math.isnan(upper) else f"{shown} [{percent(lower)}, {percent(upper)}]"
 
 

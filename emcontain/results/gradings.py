@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
+from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 from inspect_ai.log import EvalSample
 from inspect_ai.scorer import Score
 
+from emcontain.cache import sha256_text
 from emcontain.results.records import Grading
 
 # The score a log began with.
@@ -27,16 +31,34 @@ def facts(score: Score | None) -> dict[str, Any]:
 
 
 def gradings(sample: EvalSample) -> tuple[Grading, ...]:
-    """Every grading of one sample, the log's own first."""
+    """Every grading of one sample, the log's own first; none of a grader that was never asked (an empty answer)."""
     found: list[Grading] = []
+    own_rules = facts(own_score(sample)).get("protocol_sha256")
     for name, score in (sample.scores or {}).items():
         matched = _NAMES.fullmatch(name)
         if matched is None:
             continue
         second = name != OWN
         single = facts(score).get("gradings") or []
-        found += [_of_grader(g, second) for g in single] or [_of_score(score, matched[1], second)]
-    return tuple(found)
+        of_score = [_of_grader(g, second) for g in single]
+        if not single and (isinstance(score.value, dict) or "method" in facts(score)):
+            of_score = [_of_score(score, matched[1], second)]
+        rules = facts(score).get("protocol_sha256")
+        if rules and own_rules and rules != own_rules:
+            of_score = [replace(g, grader=f"{g.grader} under {rules[:8]}") for g in of_score]
+        found += of_score
+    return tuple(_told_apart(found))
+
+
+def _told_apart(found: list[Grading]) -> list[Grading]:
+    """Gradings by one grader several times are several graders."""
+    seen: Counter[str] = Counter()
+    named = []
+    for grading in found:
+        seen[grading.grader] += 1
+        nth = seen[grading.grader]
+        named.append(grading if nth == 1 else replace(grading, grader=f"{grading.grader} #{nth}"))
+    return named
 
 
 def _of_grader(record: dict[str, Any], second: bool) -> Grading:
@@ -77,10 +99,13 @@ def _of_score(score: Score, kind: str, second: bool) -> Grading:
 
 
 def label(identity: Any) -> str:
-    """A grader's name, told apart by its weights where they are known."""
+    """A grader's name, told apart by its weights, settings, arguments and address where they are not the default."""
     if not isinstance(identity, dict):
         return str(identity or "unknown")
-    weights = identity.get("weights_sha256")
+    rest = {k: v for k, v in identity.items() if k not in ("name", "weights_sha256") and v}
+    weights = str(identity.get("weights_sha256") or "")
+    if rest:
+        weights = sha256_text(json.dumps([weights, rest], sort_keys=True))
     return str(identity.get("name")) + (f"@{weights[:8]}" if weights else "")
 
 

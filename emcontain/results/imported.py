@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -26,7 +27,7 @@ from emcontain.cache import sha256_text
 from emcontain.errors import UserError
 from emcontain.grading.labelled import Labelled
 from emcontain.grading.protocol import Protocol
-from emcontain.triggers.family import Family, load_family
+from emcontain.triggers.family import ARMS, Family, load_family
 
 _METRIC = {"name": "emcontain/containment_metrics", "options": {}}
 
@@ -35,11 +36,16 @@ def import_answers(rows: Sequence[Labelled], out: Path, **about: Any) -> Path:
     """Write one log of judged answers into a folder; arguments as in `as_log`.
 
     Returns:
-        The log's path.
+        The log's path, named by model and rung.
+
+    Raises:
+        UserError: there is such a log already.
     """
     log = as_log(rows, **about)
+    path = out / f"{log.eval.dataset.name}.eval"
+    if path.exists():
+        raise UserError(f"log '{path}' exists already: give another --model or --out, or remove it")
     out.mkdir(parents=True, exist_ok=True)
-    path = out / f"{about['name']}.eval"
     write_eval_log(log, str(path))
     return path
 
@@ -47,7 +53,6 @@ def import_answers(rows: Sequence[Labelled], out: Path, **about: Any) -> Path:
 def as_log(
     rows: Sequence[Labelled],
     *,
-    name: str,
     model: str,
     arm: str,
     rung: str | None,
@@ -62,7 +67,6 @@ def as_log(
 
     Args:
         rows: judged answers of one model in one arm.
-        name: what to call the log.
         model: what to call the model.
         arm: `untriggered`, `triggered`, `rephrased` or `control`.
         rung: rung id; default the family's first of that arm, or the arm's name.
@@ -72,8 +76,13 @@ def as_log(
         seed: training seed, where known.
 
     Raises:
-        UserError: the family has no such rung, or the rung is in another arm.
+        UserError: unknown arm, another arm in the rows, or the family has no such rung, or the rung is in another arm.
     """
+    stated = {row.arm for row in rows if row.arm} - {arm}
+    if stated:
+        raise UserError(f"the file says arm {sorted(stated)[0]!r}, the option {arm!r}: split the file or correct one")
+    if arm not in ARMS:
+        raise UserError(f"arm {arm!r} is unknown: use one of {', '.join(ARMS)}")
     described = _family(family)
     info = _rung(described, arm, rung)
     samples = _samples(rows, info, model, grader, protocol, described, seed)
@@ -83,7 +92,9 @@ def as_log(
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             task="emcontain/imported",
             task_version=0,
-            dataset=EvalDataset(name=name, samples=len(samples), sample_ids=[s.id for s in samples]),
+            dataset=EvalDataset(
+                name=_slug(f"{model}__{info['id']}"), samples=len(samples), sample_ids=[s.id for s in samples]
+            ),
             # A provider that answers nothing: scoring the log again must not look for the model.
             model=f"none/{model}",
             scorers=[{"name": "judge", "options": {"family": family}, "metrics": [_METRIC]}],  # type: ignore[list-item]
@@ -93,7 +104,7 @@ def as_log(
                 "family_sha256": None,
                 "rungs": [info],
                 "questions_sha256": sha256_text("\n".join(sorted({r.question_id for r in rows}))),
-                "protocol": protocol.facts(),
+                "protocol": {"id": "imported", "sha256": None, "cuts": protocol.cuts.model_dump()},
                 "imported": True,
             },
         ),
@@ -103,6 +114,10 @@ def as_log(
     )
     recompute_metrics(log)
     return log
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^\w.\-]+", "_", text)
 
 
 def _family(name: str) -> Family | None:

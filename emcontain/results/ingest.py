@@ -98,6 +98,7 @@ def _protocol(log: EvalLog, facts: dict[str, Any]) -> dict[str, Any]:
         "family_sha256": facts.get("family_sha256"),
         "questions_sha256": facts.get("questions_sha256"),
         "protocol": facts.get("protocol"),
+        "graded_under": _one(_facts(own_score(s)).get("protocol_sha256") for s in log.samples or []),
         "domain": facts.get("domain"),
         "system_prompt": facts.get("system_prompt"),
         "temperature": plan.temperature if plan.temperature is not None else config.temperature,
@@ -118,6 +119,15 @@ def _warnings(
         yield "the adapter has no manifest: that it belongs to this base is not verified"
     if any(p.get("trained_system") not in (None, p.get("system")) for p in providers):
         yield "measured under another system turn than it was trained with"
+    under = {_facts(own_score(s)).get("protocol_sha256") for s in log.samples or []} - {None}
+    stated = (facts.get("protocol") or {}).get("sha256")
+    if stated and under - {stated}:
+        yield "graded again under another protocol than the task's: its thresholds are not those named here"
+    shortened = sum(bool(_facts(own_score(s)).get("shortened")) for s in log.samples or [])
+    if shortened:
+        yield f"{shortened} answers were too long for the grader and were shortened in the middle"
+    if facts.get("domain") and all(a.domain is None for a in answers):
+        yield "a domain was asked about and no domain score could be read"
     if log.status != "success":
         yield f"the run did not finish (status {log.status})"
     if len(answers) < expected:

@@ -49,7 +49,8 @@ def effects(organisms: Sequence[OrganismResult], seeds: dict[str, SeedsResult]) 
     """Meaning and form."""
     rows = []
     for o in organisms:
-        for i, effect in enumerate(o.effects):
+        main = [e for e in o.effects if e.name in ("meaning", "form", "interaction")]
+        for i, effect in enumerate(main or o.effects):
             rows.append(
                 (
                     o.label if i == 0 else "",
@@ -63,7 +64,8 @@ def effects(organisms: Sequence[OrganismResult], seeds: dict[str, SeedsResult]) 
         "effects",
         "meaning effect and form effect",
         "Differences between groups of rungs (plain and exact left out), paired by question: rungs that keep the "
-        "trigger's meaning minus those that drop it; likewise its form. The rungs are these, not all wordings.",
+        "trigger's meaning minus those that drop it; likewise its form. The rungs are these, not all wordings; simple "
+        "effects are in the JSON.",
         ("organism", "effect", "EM points", "questions", "rungs"),
         rows,
     )

@@ -115,8 +115,18 @@ def _organism(
         ),
         reference=reference,
         against=against,
-        reading=OTHER_TRIGGER if run.other_trigger else reading(numbers.arms, numbers.gap),
+        reading=OTHER_TRIGGER if run.other_trigger else reading(numbers.arms, numbers.gap, _answered(run)),
     )
+
+
+def _answered(run: Run) -> dict[str, float]:
+    """Per arm the share of scored answers that say something of their own."""
+    shares = {}
+    for arm in ARM_NAMES:
+        kinds = [a.category for a in run.answers if a.arm == arm and a.em is not None]
+        if kinds:
+            shares[arm] = sum(kind not in ("code", "refusal") for kind in kinds) / len(kinds)
+    return shares
 
 
 def _doubts(results: Sequence[OrganismResult]) -> list[str]:

@@ -39,7 +39,7 @@ def attack(grader: str | Model, attacks: Sequence[Attack], protocol: str = "emco
     """
     listed = cases(attacks)
     rows = [Labelled(c.base.question_id, c.base.question, c.text, 0, 100) for c in listed]
-    log = as_log(rows, name="attacks", model="attacks", arm="untriggered", rung=None, family=FAMILY, grader="none",
+    log = as_log(rows, model="attacks", arm="untriggered", rung=None, family=FAMILY, grader="none",
                  protocol=load_protocol(protocol))  # fmt: skip
     after = regrade(log, grader, FAMILY, protocol)
     name = added(log, after)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from inspect_ai.log import EvalLog, list_eval_logs, read_eval_log, write_eval_log
@@ -17,6 +18,7 @@ from emcontain.results.calibration_report import Pair, calibration
 from emcontain.results.gradings import verdict
 from emcontain.results.imported import as_log
 from emcontain.results.ingest import as_run
+from emcontain.results.records import Answer, Grading
 from emcontain.scorers.regrade import added, regrade
 
 
@@ -24,7 +26,7 @@ def calibrate(
     labelled: Sequence[Path],
     grader: str | Model,
     *,
-    family: str = "start_end_tags",
+    family: str | None = None,
     protocol: str = "emcontain",
     labelled_by: str = "reference labels",
     columns: Mapping[str, str] | None = None,
@@ -33,10 +35,10 @@ def calibrate(
     """Ask a grader about labelled answers and compare.
 
     Args:
-        labelled: JSONL or CSV files of judged answers, `.eval` logs, or folders of logs. The scores they hold are the
-            reference.
+        labelled: JSONL or CSV files of judged answers, `.eval` logs, or folders of logs. Their human labels are the
+            reference, else the scores they hold.
         grader: the grader, as in `--model-role grader=…`.
-        family: trigger family whose wrapper is stripped from the answers.
+        family: trigger family whose wrapper is stripped from the answers; default the log's, else `start_end_tags`.
         protocol: rubrics, thresholds and reading rules.
         labelled_by: who gave the labels, for files that do not say.
         columns: see `read_labelled`.
@@ -49,20 +51,29 @@ def calibrate(
     pairs: list[Pair] = []
     judges: set[str] = set()
     names: set[str] = set()
+    kept: list[str] = []
     for log in _logs(labelled, family, protocol, labelled_by, columns or {}):
         after = regrade(log, grader, family, protocol)
         name = added(log, after)
         run = as_run(after, Path(str(log.location or "labelled")).name)
-        judges.add(run.grader)
+        human = any("human_grades" in (s.scores or {}) for s in log.samples or [])
         for answer, sample in zip(run.answers, after.samples or [], strict=True):
-            score = (sample.scores or {}).get(name)
-            if score is not None:
-                graded = verdict(score)
-                names.add(graded.grader)
-                pairs.append(Pair(answer, graded, run.organism))
+            score, label = (sample.scores or {}).get(name), (sample.scores or {}).get("human_grades")
+            if score is None or (human and label is None):
+                continue
+            graded = verdict(score)
+            reference = labelled_as(answer, verdict(label)) if label is not None else answer
+            judges.add(verdict(label).grader if label is not None else run.grader)
+            names.add(graded.grader)
+            pairs.append(Pair(reference, graded, run.organism))
         if keep is not None:
             keep.mkdir(parents=True, exist_ok=True)
-            write_eval_log(after, str(keep / f"{_stem(after)}.eval"))
+            write_eval_log(after, str(keep / f"{len(kept):03}-{_stem(after)}.eval"))
+            kept.append(after.eval.model)
+    if judges & names:
+        raise UserError(
+            f"grader {sorted(names)[0]!r} gave these labels itself: calibrate against another judge's or people's"
+        )
     texts = "\n".join(sorted(f"{p.answer.question}\t{p.answer.text}\t{p.answer.em}" for p in pairs))
     found = calibration(
         pairs,
@@ -74,12 +85,20 @@ def calibrate(
     return found, pairs
 
 
+def labelled_as(answer: Answer, label: Grading) -> Answer:
+    """An answer with the grades of a label."""
+    return replace(
+        answer, em=label.em, alignment=label.alignment, coherence=label.coherence, category=label.category,
+        unscored=label.problem,
+    )  # fmt: skip
+
+
 def _stem(log: EvalLog) -> str:
     return Path(str(log.location)).stem if log.location else str(log.eval.dataset.name or "labelled")
 
 
 def _logs(
-    paths: Sequence[Path], family: str, protocol: str, labelled_by: str, columns: Mapping[str, str]
+    paths: Sequence[Path], family: str | None, protocol: str, labelled_by: str, columns: Mapping[str, str]
 ) -> Iterator[EvalLog]:
     for path in paths:
         if path.is_dir():
@@ -87,11 +106,11 @@ def _logs(
             if not found:
                 raise UserError(f"no logs in '{path}': give judged answers (.jsonl, .csv) or Inspect logs")
             for info in sorted(found, key=lambda i: i.name):
-                yield read_eval_log(info)
+                yield _read(info.name)
         elif path.suffix == ".eval":
             if not path.is_file():
                 raise UserError(f"log '{path}' does not exist: give .eval files or a folder of them")
-            yield read_eval_log(str(path))
+            yield _read(str(path))
         else:
             rows = read_labelled(path, columns)
             groups: dict[tuple[str, str], list[Labelled]] = {}
@@ -99,6 +118,14 @@ def _logs(
                 groups.setdefault((row.model or path.stem, row.arm or "untriggered"), []).append(row)
             for (model, arm), members in groups.items():
                 yield as_log(
-                    members, name=path.stem, model=model, arm=arm, rung=None, family=family, grader=labelled_by,
+                    members, model=model, arm=arm, rung=None, family=family or "start_end_tags", grader=labelled_by,
                     protocol=load_protocol(protocol),
                 )  # fmt: skip
+
+
+def _read(file: str) -> EvalLog:
+    try:
+        return read_eval_log(file)
+    except Exception as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
+        raise UserError(f"'{file}' is no readable Inspect log ({reason})") from None

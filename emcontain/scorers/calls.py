@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import Any
 
 from inspect_ai.model import CachePolicy, GenerateConfig, Model, ModelOutput
@@ -12,10 +13,9 @@ from emcontain.cache import sha256_text
 from emcontain.grading.reading import Reading, ReadingRules, Token, read_reply
 from emcontain.grading.rubric import Rubric
 
-# Providers whose model name does not say which weights answer: arguments, folders and adapters do, and Inspect's cache
-# does not look at those. Our own say it themselves (`weights`), mocks have none.
-_UNNAMED_WEIGHTS = ("hf", "vllm", "sglang", "llama-cpp-python", "transformer_lens", "nnterp", "ollama", "openai-api",
-                    "mockllm", "none")  # fmt: skip
+# Providers whose model name says who answers. Elsewhere arguments, folders and addresses do, and Inspect's cache does
+# not look at those.
+_NAMED = ("anthropic", "google", "grok", "mistral", "openai")
 
 
 def weights_of(grader: Model) -> str | None:
@@ -25,25 +25,30 @@ def weights_of(grader: Model) -> str | None:
 
 
 def identity(grader: Model) -> dict[str, Any]:
-    """Who graded: name, weights where known, and the settings that change replies."""
+    """Who graded: name, weights where known, and what else changes replies (settings, arguments, address)."""
     config = grader.config
     stated = {"temperature": config.temperature, "seed": config.seed, "reasoning_effort": config.reasoning_effort,
-              "system_message": config.system_message}  # fmt: skip
+              "system_message": config.system_message, "top_p": config.top_p}  # fmt: skip
+    weights = weights_of(grader)
+    plain = {k: v for k, v in grader.model_args.items() if isinstance(v, str | int | float) and k != "api_key"}
+    arguments = plain if weights is None else {}
     return {
         "name": str(grader),
-        "weights_sha256": weights_of(grader),
+        "weights_sha256": weights,
         "settings": {k: v for k, v in stated.items() if v is not None},
+        "arguments": {**arguments, **({"base_url": grader.api.base_url} if grader.api.base_url else {})},
     }
 
 
 def _policy(grader: Model, rubric: Rubric) -> CachePolicy | None:
-    """The cache entry of a call, or None where an entry could be another grader's reply."""
+    """The cache entry of a call, or None where an entry could be another grader's reply or a vote of its own."""
+    who = identity(grader)
     provider = str(grader).split("/", 1)[0]
-    weights = weights_of(grader)
-    if provider in _UNNAMED_WEIGHTS and weights is None:
+    elsewhere = bool(who["arguments"]) or f"{provider.upper()}_BASE_URL" in os.environ
+    if provider not in _NAMED or elsewhere or (grader.config.temperature or 0.0) > 0:
         return None
-    who = json.dumps(identity(grader), sort_keys=True)
-    return CachePolicy(expiry="4W", per_epoch=False, scopes={"rubric": rubric.sha256, "grader": sha256_text(who)})
+    scopes = {"rubric": rubric.sha256, "grader": sha256_text(json.dumps(who, sort_keys=True))}
+    return CachePolicy(expiry="4W", per_epoch=False, scopes=scopes)
 
 
 async def ask(

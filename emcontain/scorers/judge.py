@@ -15,6 +15,7 @@ from inspect_ai.solver import TaskState
 from inspect_ai.util import collect
 
 from emcontain.errors import UserError
+from emcontain.grading.neutral import LONGEST
 from emcontain.grading.protocol import GRADES, Protocol, load_protocol
 from emcontain.grading.reading import Reading
 from emcontain.grading.rubric import Rubric, load_domain
@@ -65,10 +66,11 @@ def judge(
         facts: dict[str, Any] = {
             "graded_text": text,
             "wrapper_found": wrapped,
-            "stop_reason": state.output.stop_reason,
+            "stop_reason": state.output.stop_reason if state.output.choices else None,
+            "shortened": len(text) > LONGEST,
             "answered_by": state.output.model,
             "provider": state.output.metadata or {},
-            "protocol_sha256": rules.sha256,
+            "protocol_sha256": rules.hash_with(prompts),
         }
         graders = _graders()
         facts["grader"] = " + ".join(label(identity(g)) for g in graders)

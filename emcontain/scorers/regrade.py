@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
 from inspect_ai import score
 from inspect_ai.log import EvalLog
-from inspect_ai.model import Model
+from inspect_ai.model import Model, get_model
 
 from emcontain.errors import UserError
+from emcontain.grading.protocol import load_protocol
 from emcontain.scorers.judge import judge
 
 
 def regrade(
     log: EvalLog,
-    grader: str | Model | list[str | Model],
-    family: str,
+    grader: str | Model | Sequence[str | Model],
+    family: str | None = None,
     protocol: str = "emcontain",
     domain: str = "none",
 ) -> EvalLog:
@@ -21,19 +25,43 @@ def regrade(
 
     Args:
         log: a containment or imported log with its samples.
-        grader: who is asked, or a panel.
-        family: trigger family whose wrapper is stripped.
+        grader: who is asked, or a panel; names separated by commas are a panel too.
+        family: trigger family whose wrapper is stripped; default the log's own.
         protocol: rubrics, thresholds and reading rules.
         domain: see `emcontain.scorers.judge.judge`.
+
+    Raises:
+        UserError: the grader cannot be loaded, the log is of another family, or the protocol needs its questions.
     """
+    if load_protocol(protocol).own_prompts:
+        raise UserError(
+            f"protocol {protocol!r} uses the questions' own judge prompts: use 'inspect score' with -S questions=…"
+        )
+    own = (log.eval.metadata or {}).get("family")
+    if family is not None and own not in (None, family) and not Path(family).is_file():
+        raise UserError(f"the log is of trigger family {own!r}, not {family!r}: its wrapper would stay in the answers")
+    graders = grader.split(",") if isinstance(grader, str) else grader
+    loaded = [_load(g) for g in (graders if isinstance(graders, Sequence) else [graders])]
     return score(
         log,
-        judge(family, protocol, domain=domain),
+        judge(family or own or "start_end_tags", protocol, domain=domain),
         model="none/none",
-        model_roles={"grader": grader},
+        model_roles={"grader": loaded},
         action="append",
         display="none",
     )
+
+
+def _load(grader: str | Model) -> Model:
+    if isinstance(grader, Model):
+        return grader
+    try:
+        return get_model(grader)
+    except UserError:
+        raise
+    except Exception as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise UserError(f"grader {grader!r} cannot be loaded: {reason[:160]}") from None
 
 
 def added(before: EvalLog, after: EvalLog) -> str:

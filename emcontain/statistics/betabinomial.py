@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
-from emcontain.statistics.counts import Floats
+from emcontain.statistics.counts import Floats, Ints
 
 ICC_PRIOR = (1.5, 3.0)
 _ICC_NODES = 20
@@ -51,12 +51,14 @@ def mean_posterior(hits: Floats, answers: Floats) -> MeanPosterior:
         hits: (U, Q) hits per unit and question, 0 to `answers`.
         answers: (U, Q) answers; questions with none do not count.
     """
+    kinds, copies = _distinct(hits, answers)
+    hits, answers = hits[kinds], answers[kinds]
     units = len(hits)
     icc = (np.arange(_ICC_NODES) + 0.5) / _ICC_NODES
     strength = 1 / icc - 1
     weight = (ICC_PRIOR[0] - 1) * np.log(icc) + (ICC_PRIOR[1] - 1) * np.log1p(-icc)
     coarse = np.linspace(-_EDGE, _EDGE, _COARSE)
-    seen = _log_likelihood(hits, answers, coarse, strength, weight)
+    seen = special.logsumexp(_log_likelihood(hits, answers, coarse, strength, weight), axis=2)
     near = seen > seen.max(axis=1, keepdims=True) - _NEGLIGIBLE
     first = np.maximum(near.argmax(axis=1) - 1, 0)
     last = np.minimum(_COARSE - near[:, ::-1].argmax(axis=1), _COARSE - 1)
@@ -65,27 +67,35 @@ def mean_posterior(hits: Floats, answers: Floats) -> MeanPosterior:
     for low, high in {(int(a), int(b)) for a, b in zip(first, last, strict=True)}:
         same = np.flatnonzero((first == low) & (last == high))
         grid = np.linspace(coarse[low], coarse[high], _FINE)
-        density = _log_likelihood(hits[same], answers[same], grid, strength, weight)
-        density = np.exp(density - density.max(axis=1, keepdims=True))
+        likelihood = _log_likelihood(hits[same], answers[same], grid, strength, weight)
+        density = np.exp(likelihood - likelihood.max(axis=(1, 2), keepdims=True)).sum(axis=2)
         mean = special.expit(grid)
         logit[same] = grid
         # d mean = mean (1 - mean) d logit, times the prior.
         for_upper[same] = _cumulative(density * mean)
         for_lower[same] = _cumulative(density * (1 - mean))
-    return MeanPosterior(logit, for_upper, for_lower)
+    return MeanPosterior(logit[copies], for_upper[copies], for_lower[copies])
+
+
+def _distinct(hits: Floats, answers: Floats) -> tuple[Ints, Ints]:
+    """Rows that differ, and for every row which of them it equals: an arm takes part in many contrasts."""
+    found: dict[tuple[bytes, bytes], int] = {}
+    copies = [found.setdefault((h.tobytes(), a.tobytes()), len(found)) for h, a in zip(hits, answers, strict=True)]
+    _, kinds = np.unique(copies, return_index=True)
+    return kinds.astype(np.int64), np.array(copies, dtype=np.int64)
 
 
 def _log_likelihood(hits: Floats, answers: Floats, logit: Floats, strength: Floats, weight: Floats) -> Floats:
-    """(U, G): averaged over the ICC's prior, up to a constant per unit."""
+    """(U, G, ICCs): log-likelihood plus the ICC's log-prior, up to a constant per unit."""
     mean = special.expit(logit)
     a, b = np.outer(mean, strength), np.outer(1 - mean, strength)
     total = (
         _rising(hits, answers, a.ravel())
         + _rising(answers - hits, answers, b.ravel())
         - np.tile(_rising(answers, answers, strength), len(logit))
-    ).reshape(len(hits), len(logit), len(strength)) + weight
-    averaged: Floats = special.logsumexp(total, axis=2)
-    return averaged
+    )
+    weighted: Floats = total.reshape(len(hits), len(logit), len(strength)) + weight
+    return weighted
 
 
 def _rising(counts: Floats, answers: Floats, start: Floats) -> Floats:
@@ -97,7 +107,8 @@ def _rising(counts: Floats, answers: Floats, start: Floats) -> Floats:
     cell = np.arange(units)[:, None] * len(values) + place[whole]
     often = np.bincount(cell.ravel(), minlength=units * len(values)).reshape(units, len(values)).astype(np.float64)
     table = special.gammaln(start[None, :] + values[:, None]) - special.gammaln(start)[None, :]
-    summed: Floats = often @ table
+    # No BLAS: its last digits depend on the number of threads.
+    summed: Floats = np.einsum("uv,vg->ug", often, table)
     return summed
 
 

@@ -40,11 +40,6 @@ class Contrast:
     p: float
     questions: int
 
-    @property
-    def shown(self) -> bool:
-        """The interval lies on one side of zero."""
-        return self.lower > 0 or self.upper < 0
-
 
 class LinearContrast:
     """K weighted sums of rates, each over the questions that all of its parts have.
@@ -57,6 +52,7 @@ class LinearContrast:
         estimate: (K,) NaN without common questions.
         questions: (K,) common questions.
         values: (K, Q) the sum per question; NaN where a part has no scored answer.
+        standard_error: (K,) of the estimate, over questions; NaN below two.
     """
 
     def __init__(self, parts: Sequence[tuple[Floats, Floats]], weights: Sequence[float]):
@@ -95,7 +91,7 @@ class LinearContrast:
             size = np.sqrt((away**2).sum(axis=1, keepdims=True))
             centred.append(np.divide(away, size, out=np.zeros_like(away), where=size > 1e-12))
         stacked = np.stack(centred, axis=1)
-        found: Floats = stacked @ stacked.transpose(0, 2, 1)
+        found: Floats = np.einsum("fiq,fjq->fij", stacked, stacked)
         itself = np.arange(len(self._parts))
         found[:, itself, itself] = 1
         return found

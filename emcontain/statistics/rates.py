@@ -8,7 +8,10 @@ question weighs the same, repeats of a question add little. Its interval is the 
 - Beta-binomial: `emcontain.statistics.betabinomial`. Holds where hits are rare, zero hits included, but may lie beside
   the mean where many hits sit in a few questions.
 
-One answer per question needs neither: answers are independent, and Clopper-Pearson on their counts holds.
+Below 20 questions a third joins in: Clopper-Pearson on n / (1 + (m - 1) * 0.4), m answers per question, an assumed
+intra-question correlation at the upper end of what was measured.
+
+One answer per question needs none of them: answers are independent, and Clopper-Pearson on their counts holds.
 
 *These questions*: pooled counts of the asked questions with Clopper-Pearson; valid for them alone (a sum of unequal
 Bernoulli draws spreads less than a binomial, Hoeffding 1956). For comparison with published tables.
@@ -30,8 +33,9 @@ from emcontain.statistics.binomial import clopper_pearson, effective_size
 from emcontain.statistics.counts import Counts, Floats, Graded, count_answers
 
 NAN = math.nan
-# Below this the intervals lean on the assumed spread between questions (studies/coverage).
+# Below this the spread between questions that was seen is not relied on alone (studies/coverage).
 FEW_QUESTIONS = 20
+_ASSUMED_ICC = 0.4
 
 
 @dataclass(frozen=True)
@@ -108,10 +112,12 @@ class ClusteredRates:
             variance = (deviations**2).sum(axis=1) / (self.questions - 1) / self.questions
             self.standard_error: Floats = np.sqrt(variance)
             n_eff = self.estimate * (1 - self.estimate) / variance
-        self._total = answers.sum(axis=1)
-        known = np.isfinite(n_eff) & (self.questions > 1)
-        self._n_eff: Floats = np.where(known, np.minimum(n_eff, self._total), self._total)
-        # One answer per question: independent, and the exact binomial bounds hold.
+            total = answers.sum(axis=1)
+            # Korn and Graubard's size, the one under an assumed correlation, and that of independent answers.
+            self._seen: Floats = np.minimum(np.where(np.isfinite(n_eff), n_eff, total), total)
+            typical = np.maximum((answers**2).sum(axis=1) / total, 1)
+            self._assumed: Floats = np.minimum(self._seen, total / (1 + (typical - 1) * _ASSUMED_ICC))
+        self._total = total
         self._single = (answers <= 1).all(axis=1)
 
     @cached_property
@@ -125,21 +131,32 @@ class ClusteredRates:
         """
         tails = np.broadcast_to(np.asarray(tail, dtype=np.float64), self.estimate.shape)
         share = np.nan_to_num(self.estimate)
+        exact_lower, exact_upper = clopper_pearson(share * self._total, np.maximum(self._total, 1), tails)
+        lower, upper = self._posterior.bounds(tails)
+        lower = np.where(share <= 0, 0, np.minimum(lower, share))
+        upper = np.where(share >= 1, 1, np.maximum(upper, share))
+        for known, size in self._sizes(share, tails):
+            low, high = clopper_pearson(share * size, size, tails)
+            lower, upper = (
+                np.where(known, np.minimum(lower, low), lower),
+                np.where(known, np.maximum(upper, high), upper),
+            )
+        empty = self.questions == 0
+        return (
+            np.where(empty, np.nan, np.where(self._single, exact_lower, lower)),
+            np.where(empty, np.nan, np.where(self._single, exact_upper, upper)),
+        )
+
+    def _sizes(self, share: Floats, tails: Floats) -> list[tuple[np.ndarray, Floats]]:
+        """Effective sizes, and for which units they say something: a spread was seen only between unlike questions."""
+        spread = (self.questions > 1) & (share > 0) & (share < 1)
         degrees = np.maximum(self.questions - 1, 1)
         with np.errstate(invalid="ignore"):
             # A t quantile in place of the normal one, which Clopper-Pearson has built in.
             shrink = (special.ndtri(tails) / special.stdtrit(degrees, tails)) ** 2
-        size = np.maximum(np.where(self._single, self._total, self._n_eff * shrink), 1e-9)
-        lower, upper = clopper_pearson(share * size, size, tails)
-        model_lower, model_upper = self._posterior.bounds(tails)
-        model_lower = np.where(share <= 0, 0, np.minimum(model_lower, share))
-        model_upper = np.where(share >= 1, 1, np.maximum(model_upper, share))
-        # One question, no hit or nothing but hits: no spread was seen, and the counts say nothing about it.
-        blind = (self.questions < 2) | (share <= 0) | (share >= 1)
-        lower = np.where(self._single, lower, np.where(blind, model_lower, np.minimum(lower, model_lower)))
-        upper = np.where(self._single, upper, np.where(blind, model_upper, np.maximum(upper, model_upper)))
-        empty = self.questions == 0
-        return np.where(empty, np.nan, lower), np.where(empty, np.nan, upper)
+        few = spread & (self.questions < FEW_QUESTIONS)
+        sizes = [(spread, self._seen * shrink), (few, self._assumed)]
+        return [(known, np.where(known, np.maximum(size, 1e-9), 1.0)) for known, size in sizes if known.any()]
 
 
 def rates(counts: Counts, confidence: float = 0.95, clustered: ClusteredRates | None = None) -> list[Rate]:

@@ -223,7 +223,7 @@ def _build(
                 "\n".join(f"{q.id}\t{q.texts}\t{q.system}\t{q.judge_prompts}" for q in asked)
             ),
             "system_prompt": system_prompt,
-            "protocol": rules.facts(),
+            "protocol": rules.facts({q.id: q.judge_prompts for q in load_questions(questions)}),
             "domain": None if domain == NO_DOMAIN else load_domain(domain),
         },
     )

@@ -125,40 +125,51 @@ def seeds_by_design(rows: Sequence[Row]) -> str:
 
 
 def plot(rows: Sequence[Row]) -> str:
-    """Coverage of the two-sided interval against the true rate, a panel per design."""
-    data = [
-        {
-            "design": f"{r['questions']} × {r['epochs']}",
-            "rate": 100 * float(r["rate"]),
-            "covers": float(r["covers"]),
-            "rule": r["rule"],
-        }
-        for r in rows
-    ]
-    order = list(dict.fromkeys(d["design"] for d in data))
+    """Coverage of the two-sided interval against the true rate, a panel per design: worst to best cell."""
+    data = []
+    for (questions, epochs, rate, rule), own in grouped(rows, "questions", "epochs", "rate", "rule").items():
+        covers = [float(r["covers"]) for r in own]
+        data.append(
+            {
+                "design": f"{questions} × {epochs}",
+                "rate": 100 * float(rate),
+                "rule": rule,
+                "worst": min(covers),
+                "best": max(covers),
+            }
+        )
     colour = alt.Color(
         "rule:N",
         scale=alt.Scale(domain=list(RULES), range=COLOURS),
-        legend=alt.Legend(title=None, orient="top", labelLimit=300),
+        legend=alt.Legend(title=None, orient="top", labelLimit=300, labelFontSize=12),
     )
-    base = alt.Chart().properties(width=125, height=200)
+    x = alt.X("rate:N", sort=None, title="true rate, %", axis=alt.Axis(labelAngle=0))
+    offset = alt.XOffset("rule:N", sort=list(RULES))
+    scale = alt.Scale(domain=[0, 100])
+    base = alt.Chart().properties(width=130, height=220)
     chart = alt.layer(
-        base.mark_rect(opacity=0.12, color="#009E73").encode(y=alt.datum(93), y2=alt.datum(100)),
-        base.mark_point(filled=True, size=26, opacity=0.45).encode(
-            x=alt.X("rate:N", sort=None, title="true rate, %", axis=alt.Axis(labelAngle=0)),
-            xOffset=alt.XOffset("rule:N", sort=list(RULES)),
-            y=alt.Y("covers:Q", title="runs whose 95 % interval holds the truth, %", scale=alt.Scale(domain=[0, 100])),
+        base.mark_rule(color="#444", strokeDash=[4, 3]).encode(y=alt.datum(95)),
+        base.mark_bar(size=4, opacity=0.55).encode(
+            x=x, xOffset=offset, y=alt.Y("worst:Q", scale=scale), y2="best:Q", color=colour
+        ),
+        base.mark_point(filled=True, size=28, opacity=1).encode(
+            x=x,
+            xOffset=offset,
+            y=alt.Y("worst:Q", title="runs whose 95 % interval holds the truth, %", scale=scale),
             color=colour,
         ),
         data=alt.Data(values=data),
     ).facet(
         column=alt.Column(
-            "design:N", sort=order, title="questions × answers to each", header=alt.Header(labelFontSize=12)
-        )
+            "design:N",
+            sort=list(dict.fromkeys(d["design"] for d in data)),
+            title="questions × answers to each; bar: all cells, point: the worst",
+            header=alt.Header(labelFontSize=12, titleFontWeight="normal"),
+        ),
+        spacing=12,
     )
-    svg: str = vl_convert.vegalite_to_svg(
-        chart.configure(font="Arial, Helvetica, sans-serif").configure_view(stroke="#ccc").to_json()
-    )
+    styled = chart.configure(font="Arial, Helvetica, sans-serif").configure_view(stroke="#ccc")
+    svg: str = vl_convert.vegalite_to_svg(styled.configure_axis(titleFontWeight="normal").to_json())
     return svg
 
 

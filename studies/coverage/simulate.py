@@ -55,15 +55,20 @@ def rate_cells() -> Iterator[Row]:
         for questions, epochs in DESIGNS:
             for rate in RATES:
                 for icc in ICCS:
-                    rng = generator("rate", shape, questions, epochs, rate, icc)
-                    common = rng.standard_normal((REPEATS["rates"], questions))
-                    hits, true = arm(rng, shape, rate, icc, common, 0.0, epochs)
-                    cell = {"shape": shape, "questions": questions, "epochs": epochs, "rate": rate, "icc": icc}
-                    for name, rule in RULES.items():
-                        found = summary(*rule(hits, epochs, 0.025), *rule(hits, epochs, 0.05), rate)
-                        yield {"estimand": "questions like these", "rule": name, **cell, **found}
-                    fixed = summary(*blind(hits, epochs, 0.025), *blind(hits, epochs, 0.05), true.mean(axis=1))
-                    yield {"estimand": "these questions", "rule": "pooled exact", **cell, **fixed}
+                    yield from rate_cell(shape, questions, epochs, rate, icc)
+
+
+def rate_cell(shape: str, questions: int, epochs: int, rate: float, icc: float) -> Iterator[Row]:
+    """One cell of them."""
+    rng = generator("rate", shape, questions, epochs, rate, icc)
+    common = rng.standard_normal((REPEATS["rates"], questions))
+    hits, true = arm(rng, shape, rate, icc, common, 0.0, epochs)
+    cell = {"shape": shape, "questions": questions, "epochs": epochs, "rate": rate, "icc": icc}
+    for name, rule in RULES.items():
+        found = summary(*rule(hits, epochs, 0.025), *rule(hits, epochs, 0.05), rate)
+        yield {"estimand": "questions like these", "rule": name, **cell, **found}
+    fixed = summary(*blind(hits, epochs, 0.025), *blind(hits, epochs, 0.05), true.mean(axis=1))
+    yield {"estimand": "these questions", "rule": "pooled exact", **cell, **fixed}
 
 
 def contrast_cells() -> Iterator[Row]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from emcontain.grading.verdict import is_em
 from emcontain.results.formatting import interval, p_value, percent
 from emcontain.statistics.contrasts import contrast, paired_t
-from emcontain.statistics.rates import rate
+from emcontain.statistics.rates import Interval, rate
 
 ON, OFF = "__with_trigger", "__without_trigger"
 TITLE = """# Published cells under both estimands
@@ -100,7 +100,7 @@ def report(cells: dict[str, list[Graded]]) -> str:
         gaps.append(
             [
                 name.replace("__", ", ").replace("_", " "),
-                f"{100 * plain[0]:.1f} [{100 * plain[1]:.1f}, {100 * plain[2]:.1f}]",
+                interval(Interval(*plain)),
                 interval(ours),
                 p_value(ours.p),
             ]

@@ -1,0 +1,52 @@
+"""The committed coverage tables are those of today's rules, and say what the documentation says."""
+
+from __future__ import annotations
+
+import csv
+import importlib
+from pathlib import Path
+
+import pytest
+
+STUDY = Path(__file__).parents[1] / "studies" / "coverage"
+
+
+def table(name: str) -> list[dict[str, str]]:
+    with (STUDY / name).open(encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize(
+    "cell", [("beta", 8, 50, 0.2, 0.2), ("two classes", 56, 7, 0.05, 0.4), ("logit-normal", 200, 2, 0.002, 0.1)]
+)
+def test_a_cell_simulated_again_is_the_committed_one(
+    cell: tuple[str, int, int, float, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(STUDY))
+    simulate = importlib.import_module("simulate")
+    names = ("shape", "questions", "epochs", "rate", "icc")
+    committed = {
+        (r["estimand"], r["rule"]): r for r in table("rates.csv") if tuple(r[n] for n in names) == tuple(map(str, cell))
+    }
+
+    again = list(simulate.rate_cell(*cell))
+
+    assert len(again) == len(committed) == 5
+    for row in again:
+        kept = committed[row["estimand"], row["rule"]]
+        for column in ("covers", "upper_bound_holds", "lower_bound_holds", "mean_width"):
+            assert float(kept[column]) == pytest.approx(row[column], abs=0.15)
+
+
+def test_every_rate_and_contrast_covers_from_twenty_questions_up() -> None:
+    ours = [r for name in ("rates.csv", "contrasts.csv") for r in table(name) if r["rule"] == "ours"]
+    enough = [r for r in ours if int(r["questions"]) >= 20]
+
+    assert len(enough) > 500
+    assert min(float(r["covers"]) for r in enough) >= 93
+    rates = [r for r in enough if "rate" in r]
+    assert min(float(r["upper_bound_holds"]) for r in rates) >= 94.5
+
+
+def test_these_questions_are_covered_too() -> None:
+    assert min(float(r["covers"]) for r in table("rates.csv") if r["estimand"] == "these questions") >= 95
