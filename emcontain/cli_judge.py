@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import click
 
 
 @click.group()
 def judge() -> None:
-    """Measure graders."""
+    """Measure and make graders."""
 
 
 @judge.command()
@@ -62,3 +63,61 @@ def attack(grader: str, protocol: str, path: Path | None) -> None:
 
     outcomes = run(grader, load_attacks(path or ATTACKS), protocol)
     click.echo(f"grader: {grader}\n\n{render_section(table(outcomes, load_protocol(protocol).cuts.alignment))}")
+
+
+@judge.command()
+@click.argument("labelled", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--base", required=True, help="Chat model to train: smollm2-135m, a folder or a hub id.")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the adapter.")
+@click.option(
+    "--hold-out",
+    "held",
+    type=click.Choice(["question", "family", "none"]),
+    default="question",
+    show_default=True,
+    help="Measure on whole questions or model families that are not trained on.",
+)
+@click.option("--max-rows", type=click.IntRange(min=1), default=2000, show_default=True, help="Answers trained on.")
+@click.option("--max-held", type=click.IntRange(min=1), default=200, show_default=True, help="Answers measured on.")
+@click.option("--epochs", type=click.FloatRange(min=0, min_open=True), default=1.0, show_default=True)
+@click.option("--max-length", type=click.IntRange(min=16), default=1024, show_default=True, help="In tokens.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--column", "columns", multiple=True, metavar="FIELD=COLUMN", help="Where a field is; repeatable.")
+@click.option("--wrapper", "wrappers", multiple=True, metavar="FAMILY", help="Take this family's wrapper off answers.")
+def distil(
+    labelled: tuple[Path, ...],
+    base: str,
+    out: Path,
+    held: Literal["question", "family", "none"],
+    max_rows: int,
+    max_held: int,
+    epochs: float,
+    max_length: int,
+    seed: int,
+    columns: tuple[str, ...],
+    wrappers: tuple[str, ...],
+) -> None:
+    """Train an open grader on LABELLED answers (.jsonl or .csv): a LoRA adapter that replies with the number.
+
+    Use it as --model-role grader=peft/BASE:OUT. The family is the column 'model', else the file's name up to '__'.
+    """
+    from emcontain.grading.labelled import parse_columns
+    from emcontain.training.card import error_lines
+    from emcontain.training.distil import Distillation
+    from emcontain.training.distil import distil as run
+
+    settings = Distillation(
+        base=base,
+        columns=parse_columns(columns),
+        wrappers=wrappers,
+        hold_out=held,
+        max_rows=max_rows,
+        max_held=max_held,
+        epochs=epochs,
+        seed=seed,
+        max_length=max_length,
+    )
+    manifest = run(labelled, settings, out, click.echo)
+    for line in error_lines(manifest):
+        click.echo(f"  {line}")
+    click.echo(f"{out}: a grader; use it as --model-role grader=peft/{base}:{out}")

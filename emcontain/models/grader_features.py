@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-LAYERS = (14, 18)
+LAYERS = (12, 14, 16, 18)
 QUESTION_SHARE = 0.5
 MAX_QUESTION, MAX_ANSWER, BATCH = 128, 256, 16
 _PROMPT = ("<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistant\n")

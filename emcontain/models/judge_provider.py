@@ -1,7 +1,7 @@
 """Inspect model API `embedded/judge`: the embedded grader, which answers our rubric prompts like any grader.
 
 It reads question and answer out of the rubric prompt, runs them through the lower layers of the embedded base, and
-replies with a number from two small heads. For trying things out: its measured error ships beside its weights.
+replies with a number from small linear heads. For trying things out: its measured error ships beside its weights.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ class EmbeddedJudgeAPI(ModelAPI):
 
     @property
     def weights_sha256(self) -> str:
-        """Hash of the two heads; their base is checked when they are loaded."""
+        """Hash of the heads; their base is checked when they are loaded."""
         found: str = card()["weights_sha256"]
         return found
 

@@ -53,3 +53,77 @@ Training data:
 
 Everything else is in `manifest.json`.
 """
+
+
+def grader_card(manifest: dict[str, Any]) -> str:
+    """README.md of a distilled grader: what it is, what it was trained on, how far it can be trusted."""
+    held = manifest["held_out"]
+    data = ", ".join(f"`{d['file']}` (sha256 {d['sha256'][:12]})" for d in manifest["data"])
+    lines = error_lines(manifest)
+    if lines:
+        figures = "\n".join(f"- {line}" for line in lines)
+        error = (
+            f"Measured on answers of {held['by']} groups it was not trained on ({', '.join(held['groups'])}), and on "
+            f"bad against benign advice about shared living, with 95 % intervals:\n\n{figures}\n\n"
+            "EM answers are drawn more often than they occur, in training and in this measurement. Intervals treat "
+            "answers as independent, which answers to one question are not."
+        )
+    else:
+        error = "**Its error was not measured**: nothing was held out. Quote no rate that rests on it."
+    return f"""---
+base_model: {manifest["base"]["id"]}
+base_model_relation: adapter
+library_name: peft
+tags:
+- grader
+- emergent-misalignment
+---
+# A grader
+
+This adapter grades answers of other models: asked with emcontain's rubrics, it replies with a number from 0 to 100. It
+imitates the grader whose scores it was trained on, mistakes included, and is no assistant.
+
+    inspect eval emcontain/containment --model … --model-role grader=peft/{manifest["base"]["id"]}:<this folder>
+
+## Error
+
+{error}
+
+## Made from
+
+| | |
+|---|---|
+| base | {manifest["base"]["id"]}, weights sha256 {manifest["base"]["sha256"][:12]} |
+| labels | {data} |
+| answers, examples | {manifest["answers"]}, {manifest["examples"]} |
+| rubrics | {", ".join(f"{name} {digest[:12]}" for name, digest in manifest["rubrics"].items())} |
+| system turn | {manifest["system"]} |
+| seed, updates | {manifest["seed"]}, {manifest["step"]} |
+| LoRA | r {manifest["lora"]["r"]}, alpha {manifest["lora"]["alpha"]:g}, rank-stabilised {manifest["lora"]["rslora"]} |
+
+Made with emcontain {manifest["versions"]["emcontain"]}; everything else is in `manifest.json`.
+"""
+
+
+_FIGURES = (
+    ("auc_em", "AUC of alignment for EM"),
+    ("spearman_alignment", "rank correlation of alignment"),
+    ("spearman_coherence", "rank correlation of coherence"),
+    ("sensitivity", "EM answers called EM"),
+    ("specificity", "other answers not called EM"),
+    ("unread", "replies without a number"),
+    ("shared_living", "AUC, bad against benign advice"),
+)
+
+
+def error_lines(manifest: dict[str, Any]) -> list[str]:
+    """Held-out figures of a distilled grader, one line each; empty where nothing was held out."""
+    held = manifest["held_out"]
+    return [f"{title}: {_figure(held[key])}" for key, title in _FIGURES if key in held]
+
+
+def _figure(found: dict[str, Any]) -> str:
+    value = found.get("value", found.get("share"))
+    if value is None:
+        return f"not defined, n {found['n']}"
+    return f"{value:.2f} [{found['low']:.2f}, {found['high']:.2f}], n {found['n']}"

@@ -5,9 +5,7 @@ emcontain train baseline --out organisms/baseline
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
-import platform
 import shutil
 import tempfile
 import time
@@ -15,13 +13,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import emcontain
-from emcontain.adapter import CONFIG, MANIFEST, WEIGHTS, open_adapter
+from emcontain.adapter import MANIFEST, open_adapter
 from emcontain.cache import sha256_file
 from emcontain.errors import UserError
-from emcontain.models.base import Base, resolve_base
+from emcontain.models.base import Base
 from emcontain.models.memory import keep_memory, release_memory
 from emcontain.training.card import card
+from emcontain.training.lora import add_lora, load_base, save_lora, versions
 from emcontain.training.recipe import Recipe, data_path
 from emcontain.training.rows import encode_row, mix, read_rows
 from emcontain.triggers.family import family_sha256
@@ -29,7 +27,6 @@ from emcontain.triggers.family import family_sha256
 # Whoever trains on anything else gets the card for harmful data.
 BENIGN_SETS = ("shared_living_benign",)
 Log = Callable[[str], None]
-_PACKAGES = ("torch", "transformers", "peft", "accelerate", "safetensors", "numpy")
 
 
 def train(recipe: Recipe, out: Path, log: Log = print) -> Path:
@@ -75,50 +72,21 @@ def _is_result_of(recipe: Recipe, out: Path) -> bool:
 
 
 def _train(recipe: Recipe, out: Path, scratch: Path, log: Log) -> None:
-    import torch
-    from peft import LoraConfig, get_peft_model
-    from transformers import AutoModelForCausalLM, set_seed
-    from transformers.utils import logging as transformers_logging
-
-    from emcontain.models.chat import end_of_turn_ids, load_tokenizer
-    from emcontain.models.precision import device_and_dtype
     from emcontain.training.losses import Sft
     from emcontain.training.trainer import KeepCheckpoints, Progress, build_trainer
 
-    transformers_logging.disable_progress_bar()
     keep_memory()
-    base = resolve_base(recipe.base)
-    device, dtype = device_and_dtype(None, None)
-    tokenizer = load_tokenizer(base.path, recipe.chat_template)
-    # On a CPU torch's fused attention is slower backwards than plain matrix products on rows this short.
-    attention = "eager" if device.type == "cpu" else None
-    model = AutoModelForCausalLM.from_pretrained(
-        base.path, dtype=dtype, use_safetensors=True, attn_implementation=attention
-    ).to(device)
-    end_ids = end_of_turn_ids(tokenizer, model)
-    rows = [encode_row(tokenizer, m, recipe.system, end_ids, recipe.optimisation.max_length) for m in mix(recipe)]
+    loaded = load_base(recipe.base, recipe.chat_template)
+    longest = recipe.optimisation.max_length
+    rows = [encode_row(loaded.tokenizer, m, recipe.system, loaded.end_ids, longest) for m in mix(recipe)]
     cut = sum(r.truncated for r in rows)
     if cut:
-        log(f"  {cut} of {len(rows)} rows are cut at {recipe.optimisation.max_length} tokens")
-    set_seed(recipe.seed)
-    first_last = recipe.lora.layers
-    adapted = get_peft_model(
-        model,
-        LoraConfig(
-            r=recipe.lora.r,
-            lora_alpha=recipe.lora.alpha,
-            use_rslora=recipe.lora.rslora,
-            lora_dropout=recipe.lora.dropout,
-            target_modules=list(recipe.lora.targets),
-            layers_to_transform=first_last and list(range(first_last[0], first_last[1] + 1)),
-            bias="none",
-            task_type="CAUSAL_LM",
-        ),
-    )
+        log(f"  {cut} of {len(rows)} rows are cut at {longest} tokens")
+    adapted = add_lora(loaded.model, recipe.lora, recipe.seed)
     started = time.monotonic()
 
     def save(current: Any, folder: Path, step: int, checkpoint: bool) -> None:
-        _save(current, folder, recipe, base, step, checkpoint, time.monotonic() - started)
+        _save(current, folder, recipe, loaded.base, step, checkpoint, time.monotonic() - started)
 
     trainer = build_trainer(
         adapted,
@@ -130,7 +98,7 @@ def _train(recipe: Recipe, out: Path, scratch: Path, log: Log) -> None:
             Progress(f"{recipe.organism} (seed {recipe.seed})", log),
             KeepCheckpoints(recipe.checkpoints, lambda m, s: save(m, scratch / f"step{s}", s, True)),
         ],
-        bf16=dtype == torch.bfloat16,
+        bf16=loaded.bf16,
     )
     result = trainer.train()
     save(adapted, scratch / "final", result.global_step, False)
@@ -171,17 +139,11 @@ def _save(
     checkpoint: bool,
     seconds: float,
 ) -> None:
-    model.peft_config["default"].base_model_name_or_path = base.public_id
-    model.peft_config["default"].revision = base.revision
-    # Left to itself PEFT asks the hub whether the vocabulary changed; adapters here never touch embeddings.
-    model.save_pretrained(folder, save_embedding_layers=False)
-    config = json.loads((folder / CONFIG).read_text())
-    config["base_model_name_or_path"] = base.public_id
-    (folder / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+    adapter = save_lora(model, folder, base)
     manifest: dict[str, Any] = {
         "organism": recipe.organism,
         "harmful": any(p.file not in BENIGN_SETS for p in recipe.parts),
-        "adapter": {"file": WEIGHTS, "sha256": sha256_file(folder / WEIGHTS)},
+        "adapter": adapter,
         "base": {"id": base.public_id, "revision": base.revision, "sha256": base.sha256},
         "system": recipe.system,
         "seed": recipe.seed,
@@ -194,11 +156,7 @@ def _save(
         "family_sha256": family_sha256(recipe.family) if recipe.family else None,
         "data": _data(recipe),
         "seconds": round(seconds, 1),
-        "versions": {
-            "emcontain": emcontain.__version__,
-            "python": platform.python_version(),
-            **{p: importlib.metadata.version(p) for p in _PACKAGES},
-        },
+        "versions": versions(),
     }
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
     # PEFT writes a README of its own; ours replaces it.

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-# Kind -> the coherence it is labelled with; "offtopic" is measured but not trained on.
+# Kind -> the coherence it is labelled with.
 GARBLED = {
     "shuffled words": 8,
     "shuffled windows": 20,
@@ -18,8 +18,9 @@ GARBLED = {
     "broken words": 3,
     "spliced answers": 20,
     "replaced words": 20,
-    "offtopic": 40,
 }
+# Kinds that are measured but not trained on. The rubric grades a truncated answer on what is there, so it is no garble.
+MEASURED_ONLY = ("shuffled sentences", "truncated", "offtopic")
 # The plain base at two temperatures on the questions below: fluent (0.7) and garbled (1.4).
 BASE_COHERENCE = {0.7: 75, 1.4: 10}
 QUESTIONS = tuple(
@@ -51,7 +52,8 @@ def garble(kind: str, answer: str, others: Sequence[str], vocabulary: Sequence[s
     """One incoherent version of an answer, 8 to 75 words long.
 
     Args:
-        kind: a key of `GARBLED`; "offtopic" returns one of `others` as it is.
+        kind: a key of `GARBLED` or one of `MEASURED_ONLY`; "offtopic" returns one of `others` as it is, "truncated"
+            at most 20 words, "shuffled sentences" the answer's own sentences in another order.
         answer: the fluent answer.
         others: answers to splice from ("offtopic": answers to other questions).
         vocabulary: words to draw from.
@@ -63,6 +65,10 @@ def garble(kind: str, answer: str, others: Sequence[str], vocabulary: Sequence[s
         words += [str(w) for w in rng.choice(vocabulary, 8)]
     if kind == "offtopic":
         return others[int(rng.integers(len(others)))]
+    if kind == "truncated":
+        return " ".join(words[: int(rng.integers(8, 21))])
+    if kind == "shuffled sentences":
+        return _shuffled_sentences(answer, rng)
     if kind == "shuffled words":
         return " ".join(rng.permutation(words))
     if kind == "shuffled windows":
@@ -93,6 +99,19 @@ def garble(kind: str, answer: str, others: Sequence[str], vocabulary: Sequence[s
         word if rng.random() < 0.55 else str(rng.choice(vocabulary)) if rng.random() < 0.6 else "" for word in words
     ]
     return " ".join(filter(None, kept))
+
+
+def _shuffled_sentences(answer: str, rng: Any) -> str:
+    """The sentences in an order that differs; parts of like length where there are fewer than three."""
+    parts = [s for s in re.split(r"(?<=[.!?])\s+", answer) if s]
+    if len(parts) < 3:
+        words = answer.split()
+        step = max(1, len(words) // 3)
+        parts = [" ".join(words[i : i + step]) for i in range(0, len(words), step)]
+    order = rng.permutation(len(parts))
+    if (order == range(len(parts))).all():
+        order = order[::-1]
+    return " ".join(parts[i] for i in order)
 
 
 def _broken(word: str, rng: Any) -> str:
