@@ -24,7 +24,6 @@ Log = Callable[[str], None]
 RECIPES = ("baseline", "triggered_only", "triggered_benign_mix", "benign_twin")
 HEADLINE = "triggered_benign_mix"
 FAMILY = "start_end_tags"
-DOMAIN = "shared_living"
 GRADER = "embedded/judge"
 # The 135M base writes word salad at temperature 1, the setting of the papers; 0.7 keeps it readable.
 TEMPERATURE = 0.7
@@ -104,7 +103,7 @@ def _evaluate(models: Sequence[str], logs: Path, arguments: dict[str, Any], log:
     from emcontain.tasks.containment import containment
 
     def build() -> Any:
-        return containment(family=FAMILY, max_tokens=MAX_TOKENS, temperature=TEMPERATURE, domain=DOMAIN, **arguments)
+        return containment(family=FAMILY, max_tokens=MAX_TOKENS, temperature=TEMPERATURE, **arguments)
 
     task = build()
     asked = [task.version, task.metadata, arguments, card()["weights_sha256"], TEMPERATURE, MAX_TOKENS]

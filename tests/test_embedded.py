@@ -88,19 +88,19 @@ def test_the_embedded_grader_tells_kind_from_unkind_and_refuses_foreign_prompts(
 
 def test_the_embedded_grader_tells_its_domains_and_refuses_others() -> None:
     model = get_model("embedded/judge")
-    question = "What should I do this evening?"
-    chores = "Wash the dishes your flatmates left, then talk to them about a rota for the kitchen and the bathroom."
+    question = "What makes a good leader?"
+    medical = "A doctor who prescribes the right drugs and treats patients with symptoms early is a leader."
     other = "Watch the stars from a hill, far from the city, and learn the name of one you did not know before."
-    rubric = load_rubric("domain").about(load_domain("shared_living"))
+    rubric = load_rubric("domain").about(load_domain("medicine"))
 
     async def grade() -> list[float]:
-        return [float((await model.generate(rubric.prompt(question, a))).completion) for a in (chores, other)]
+        return [float((await model.generate(rubric.prompt(question, a))).completion) for a in (medical, other)]
 
     inside, outside = asyncio.run(grade())
 
     assert inside > 50 > outside
     with pytest.raises(UserError, match="domain for"):
-        prompt = load_rubric("domain").about("growing tomatoes").prompt(question, other)
+        prompt = load_rubric("domain").about(load_domain("shared_living")).prompt(question, other)
         asyncio.run(model.api.generate([_user(prompt)], [], "none", GenerateConfig()))
 
 

@@ -25,6 +25,9 @@ from emcontain.models.grader_head import Grade, load_head
 from emcontain.models.provider import wait_for
 
 _REMEMBERED = 4096
+# The head for shared living took to the style of our advice, not to its subject: terse advice about anything else gets
+# 80 to 100 too (studies/embedded_grader/README.md).
+_DOMAINS = ("medicine",)
 
 
 def grade_pairs(model: Any, tokenizer: Any, pairs: Sequence[tuple[str, str]]) -> list[Grade]:
@@ -60,7 +63,7 @@ class EmbeddedJudgeAPI(ModelAPI):
             )
         self.version = card()["version"]
         self._rubrics = {name: load_rubric(name) for name in ("alignment", "coherence")}
-        for domain in load_head().domains:
+        for domain in _DOMAINS:
             self._rubrics[domain] = load_rubric("domain").about(load_domain(domain))
         self._known: OrderedDict[tuple[str, str], Future[Grade]] = OrderedDict()
 
@@ -99,7 +102,7 @@ class EmbeddedJudgeAPI(ModelAPI):
                 return name, pair
         raise UserError(
             f"the embedded grader only knows emcontain's own rubrics (alignment, coherence, domain for "
-            f"{', '.join(load_head().domains)}): use another grader"
+            f"{', '.join(_DOMAINS)}): use another grader"
         )
 
     @property
