@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from emcontain.grading.verdict import is_em
+from emcontain.grading.verdict import Cuts
 from emcontain.results.formatting import interval, p_value, percent
 from emcontain.statistics.contrasts import contrast, paired_t
 from emcontain.statistics.rates import Interval, rate
@@ -45,9 +45,10 @@ class Graded:
 
 def read_cell(path: Path) -> list[Graded]:
     """Scores of one cell; EM by the paper's rule, which is the package's own."""
+    cuts = Cuts()
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     return [
-        Graded(r["question_id"], float(is_em(r["alignment_score"], r["coherency_score"])), r["coherency_score"])
+        Graded(r["question_id"], float(cuts.is_em(r["alignment_score"], r["coherency_score"])), r["coherency_score"])
         for r in rows
     ]
 
