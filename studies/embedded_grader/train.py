@@ -122,11 +122,16 @@ def print_cells(rows: list[dict[str, Any]]) -> dict[str, Any]:
         inside = "" if r["low"] <= r["true"] <= r["high"] else "  outside"
         shares = f"{r['true']:6.1%} {r['graded']:6.1%} {r['corrected']:6.1%} [{r['low']:.1%}, {r['high']:.1%}]"
         print(f"{r['cell']:88} {r['n']:4} {shares}{inside}")
-    hits = [r["low"] <= r["true"] <= r["high"] for r in rows]
+    hits = {
+        kind: [r["low"] <= r["true"] <= r["high"] for r in rows if (r["true"] > 0) == kind] for kind in (True, False)
+    }
     error = {key: float(np.mean([abs(r[key] - r["true"]) for r in rows])) for key in ("graded", "corrected")}
     return {
         "cells": len(rows),
-        "true_rate_inside_interval": share(hits),
+        "true_rate_inside_interval": share(hits[True] + hits[False]),
+        "inside_of_cells_with_em": share(hits[True]),
+        # An interval of a rate never starts at 0, so a cell without any EM answer is never inside.
+        "highest_lower_end_of_cells_without_em": round(max(r["low"] for r in rows if r["true"] == 0), 5),
         "mean_interval_width": round(float(np.mean([r["high"] - r["low"] for r in rows])), 4),
         "mean_absolute_error_graded": round(error["graded"], 4),
         "mean_absolute_error_corrected": round(error["corrected"], 4),
