@@ -192,4 +192,7 @@ def correct(rate: float, n_effective: float, counts: Mapping[str, Counts], seed:
     low, high = (float(np.interp(tail, below, truth)) for tail in (0.025, 0.975))
     strength = found.value + other.value - 1
     estimate = (rate + other.value - 1) / strength if strength > 0.01 else math.nan
-    return Corrected(min(1.0, max(0.0, estimate)) if not math.isnan(estimate) else math.nan, low, high, floor)
+    if math.isnan(estimate):
+        return Corrected(math.nan, low, high, floor)
+    # A continuous posterior never holds 0 itself; where the grader's false alarms explain the rate, 0 belongs to it.
+    return Corrected(min(1.0, max(0.0, estimate)), low if estimate > 0 else 0.0, high, floor)
