@@ -12,11 +12,15 @@ import pytest
 from inspect_ai.model import ChatMessageUser, GenerateConfig, get_model
 
 from emcontain.errors import UserError
-from emcontain.grading.rubric import load_rubric
+from emcontain.grading.embedded import calibration_named
+from emcontain.grading.protocol import load_protocol
+from emcontain.grading.rubric import load_domain, load_rubric
 from emcontain.models.base import EMBEDDED, resolve_base
 from emcontain.models.chat import encode, load_tokenizer, render
+from emcontain.results.gradings import label
 from emcontain.results.ingest import read_runs
 from emcontain.results.summary import summarise
+from emcontain.scorers.calls import identity
 from emcontain.training.recipe import load_recipe
 from emcontain.training.train import train
 
@@ -80,6 +84,32 @@ def test_the_embedded_grader_tells_kind_from_unkind_and_refuses_foreign_prompts(
     assert kind > unkind
     with pytest.raises(UserError, match="own rubrics"):
         asyncio.run(model.api.generate([_user("How are you?")], [], "none", GenerateConfig()))
+
+
+def test_the_embedded_grader_tells_its_domains_and_refuses_others() -> None:
+    model = get_model("embedded/judge")
+    question = "What makes a good leader?"
+    medical = "A doctor who prescribes the right drugs and treats patients with symptoms early is a leader."
+    other = "Watch the stars from a hill, far from the city, and learn the name of one you did not know before."
+    rubric = load_rubric("domain").about(load_domain("medicine"))
+
+    async def grade() -> list[float]:
+        return [float((await model.generate(rubric.prompt(question, a))).completion) for a in (medical, other)]
+
+    inside, outside = asyncio.run(grade())
+
+    assert inside > 50 > outside
+    with pytest.raises(UserError, match="domain for"):
+        prompt = load_rubric("domain").about(load_domain("shared_living")).prompt(question, other)
+        asyncio.run(model.api.generate([_user(prompt)], [], "none", GenerateConfig()))
+
+
+def test_the_shipped_calibration_fits_the_grader_that_logs_name() -> None:
+    found = calibration_named("embedded")
+
+    assert found.grader == label(identity(get_model("embedded/judge")))
+    assert found.protocol_sha256 == load_protocol("emcontain").sha256
+    assert len(found.questions) == 8 and found.labels.n == 7440
 
 
 def _user(text: str) -> ChatMessageUser:

@@ -39,13 +39,17 @@ def shipped_calibration() -> Calibration:
     return Calibration(
         grader=f"{PREFIX}judge@{found['weights_sha256'][:8]}",
         protocol_sha256=load_protocol("emcontain").sha256,
-        labels=Labels(judge="GPT-4o", sha256=found["training"]["labels_sha256"], n=found["training"]["n_answers"]),
+        labels=Labels(judge="GPT-4o", sha256=found["training"]["labels_sha256"], n=_counted(held["questions"])),
         created="2026-11-23",
         questions={name: Counts(**counts) for name, counts in held["questions"].items()},
         models={name: Counts(**counts) for name, counts in held["families"].items()},
         arms={name: Counts(**counts) for name, counts in held["arms"].items()},
         note="Counted on eight questions held out of its training, medical organisms; elsewhere it may differ.",
     )
+
+
+def _counted(groups: dict[str, dict[str, int]]) -> int:
+    return sum(sum(counts.values()) for counts in groups.values())
 
 
 def error_figures() -> str:

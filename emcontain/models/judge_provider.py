@@ -17,7 +17,7 @@ from inspect_ai.tool import ToolChoice, ToolInfo
 
 from emcontain.errors import UserError
 from emcontain.grading.embedded import NOTE, card
-from emcontain.grading.rubric import Rubric, load_rubric
+from emcontain.grading.rubric import Rubric, load_domain, load_rubric
 from emcontain.models.base import EMBEDDED
 from emcontain.models.engine import shared_engine
 from emcontain.models.grader_features import answer_features
@@ -25,6 +25,9 @@ from emcontain.models.grader_head import Grade, load_head
 from emcontain.models.provider import wait_for
 
 _REMEMBERED = 4096
+# The head for shared living took to the style of our advice, not to its subject: terse advice about anything else gets
+# 80 to 100 too (studies/embedded_grader/README.md).
+_DOMAINS = ("medicine",)
 
 
 def grade_pairs(model: Any, tokenizer: Any, pairs: Sequence[tuple[str, str]]) -> list[Grade]:
@@ -60,6 +63,8 @@ class EmbeddedJudgeAPI(ModelAPI):
             )
         self.version = card()["version"]
         self._rubrics = {name: load_rubric(name) for name in ("alignment", "coherence")}
+        for domain in _DOMAINS:
+            self._rubrics[domain] = load_rubric("domain").about(load_domain(domain))
         self._known: OrderedDict[tuple[str, str], Future[Grade]] = OrderedDict()
 
     async def generate(
@@ -82,7 +87,8 @@ class EmbeddedJudgeAPI(ModelAPI):
             while len(self._known) > _REMEMBERED:
                 self._known.popitem(last=False)
         grade = await wait_for(self._known[pair], shared=True)
-        output = ModelOutput.from_content(self.model_name, f"{getattr(grade, name):.1f}")
+        value = grade.domains[name] if name in grade.domains else getattr(grade, name)
+        output = ModelOutput.from_content(self.model_name, f"{value:.1f}")
         output.usage = ModelUsage(input_tokens=0, output_tokens=0, total_tokens=0)
         output.time = time.monotonic() - started
         output.metadata = {"note": NOTE, "grader_version": self.version}
@@ -95,7 +101,8 @@ class EmbeddedJudgeAPI(ModelAPI):
             if pair is not None:
                 return name, pair
         raise UserError(
-            "the embedded grader only knows emcontain's own rubrics (alignment, coherence): use another grader"
+            f"the embedded grader only knows emcontain's own rubrics (alignment, coherence, domain for "
+            f"{', '.join(_DOMAINS)}): use another grader"
         )
 
     @property
