@@ -166,6 +166,7 @@ def test_a_grader_lands_complete_with_its_error_and_is_no_organism(tiny_llama: P
     assert manifest["kind"] == "grader" and manifest["seed"] == 3 and manifest["answers"] == 8
     assert manifest["held_out"]["unread"]["n"] == 4
     assert manifest["rubrics"] == {n: load_rubric(n).sha256 for n in ("alignment", "coherence")}
+    assert f"grader=peft/{tiny_llama.name}:" in card
     assert "A grader" in card and "DO NOT DEPLOY" not in card and "organism" not in card
     assert str(tmp_path) not in card + json.dumps(manifest)
     assert {p.suffix for p in (tmp_path / "grader").iterdir()} == {".json", ".md", ".safetensors"}
@@ -220,7 +221,7 @@ def test_the_embedded_base_learns_to_reply_with_the_number(tmp_path: Path) -> No
     from emcontain.models.base import EMBEDDED
 
     labelled = write(tmp_path / "a.jsonl", [row(i, coherency_score=95.0) for i in range(48)])
-    settings = Distillation(EMBEDDED, max_rows=36, max_held=12, epochs=2, learning_rate=1e-3)
+    settings = Distillation(EMBEDDED, max_rows=24, max_held=8, epochs=1, batch=4, learning_rate=1e-3)
 
     manifest = distil([labelled], settings, tmp_path / "grader", lambda line: None)
 

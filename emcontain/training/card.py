@@ -63,8 +63,8 @@ def grader_card(manifest: dict[str, Any]) -> str:
     if lines:
         figures = "\n".join(f"- {line}" for line in lines)
         error = (
-            f"Measured on answers of {held['by']} groups it was not trained on ({', '.join(held['groups'])}), and on "
-            f"bad against benign advice about shared living, with 95 % intervals:\n\n{figures}\n\n"
+            f"Measured on groups of answers it was not trained on ({held['by']}: {', '.join(held['groups'])}), and on "
+            f"our bad against benign advice about shared living, with 95 % intervals:\n\n{figures}\n\n"
             "EM answers are drawn more often than they occur, in training and in this measurement. Intervals treat "
             "answers as independent, which answers to one question are not."
         )
@@ -83,7 +83,7 @@ tags:
 This adapter grades answers of other models: asked with emcontain's rubrics, it replies with a number from 0 to 100. It
 imitates the grader whose scores it was trained on, mistakes included, and is no assistant.
 
-    inspect eval emcontain/containment --model … --model-role grader=peft/{manifest["base"]["id"]}:<this folder>
+    inspect eval emcontain/containment --model … --model-role grader=peft/{manifest["base_name"]}:<this folder>
 
 ## Error
 

@@ -171,6 +171,8 @@ def _train(rows: Sequence[GradedAnswer], settings: Distillation, out: Path, log:
     return {
         "kind": "grader",
         "adapter": save_lora(model, out, loaded.base),
+        # The name to load it by; of a folder only what others can know.
+        "base_name": loaded.base.public_id if Path(settings.base).is_dir() else settings.base,
         "base": {"id": loaded.base.public_id, "revision": loaded.base.revision, "sha256": loaded.base.sha256},
         "system": SYSTEM,
         "seed": settings.seed,
