@@ -19,7 +19,7 @@ from emcontain.datafiles import Strict, read_text, validate
 from emcontain.errors import UserError
 
 KIND: Literal["emcontain grader calibration"] = "emcontain grader calibration"
-DRAWS, _GRID = 1_000, 1_000
+DRAWS, _GRID = 500, 500
 # As measured for EM itself on published answers: 0.26 to 0.48.
 ASSUMED_ICC = 0.4
 Draws = npt.NDArray[np.float64]
