@@ -2,9 +2,9 @@
 
     python benchmarks/grading.py [--answers 200] [--latency 0.05]
 
-A local OpenAI-compatible server waits the latency, then replies with a number. Both sides grade the same answers under
-the same two rubrics through the same Inspect model: the loop one call after the other, ours with `inspect_ai.score` on
-a log, as `inspect score` does. Caching is off on both sides. Calls are counted by the server.
+A local OpenAI-compatible server, a process of its own, waits the latency, then replies with a number. Both sides grade
+the same answers under the same two rubrics through the same Inspect model: the loop one call after the other, ours with
+`inspect_ai.score` on a log, as `inspect score` does. Caching is off on both sides. Calls are counted by the server.
 """
 
 from __future__ import annotations
@@ -13,8 +13,11 @@ import argparse
 import asyncio
 import json
 import logging
+import subprocess
+import sys
 import threading
 import time
+import urllib.request
 from typing import Any
 
 import uvicorn
@@ -41,7 +44,8 @@ class Server:
 
     def __init__(self, latency: float):
         self.latency, self.calls = latency, 0
-        app = Starlette(routes=[Route("/v1/chat/completions", self.reply, methods=["POST"])])
+        routes = [Route("/v1/chat/completions", self.reply, methods=["POST"]), Route("/calls", self.count)]
+        app = Starlette(routes=routes)
         self.server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error"))
         threading.Thread(target=self.server.run, daemon=True).start()
         while not self.server.started:
@@ -51,6 +55,10 @@ class Server:
     def url(self) -> str:
         """Base address of the server."""
         return f"http://127.0.0.1:{self.server.servers[0].sockets[0].getsockname()[1]}/v1"
+
+    async def count(self, request: Request) -> JSONResponse:
+        """Calls so far."""
+        return JSONResponse(self.calls)
 
     async def reply(self, request: Request) -> JSONResponse:
         """One reply: always 90."""
@@ -67,6 +75,12 @@ class Server:
         usage = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
         body = {"id": "x", "object": "chat.completion", "created": 0, "model": "slow", "choices": [choice]}
         return JSONResponse({**body, "usage": usage})
+
+
+def serve(latency: float) -> None:
+    """Run a server until the process that started it goes away; prints its address."""
+    print(Server(latency).url, flush=True)
+    sys.stdin.read()
 
 
 def answers(n: int) -> EvalLog:
@@ -95,14 +109,24 @@ def main() -> None:
     parser.add_argument("--answers", type=int, default=200)
     parser.add_argument("--latency", type=float, default=0.05)
     parser.add_argument("--connections", type=int, default=100)
+    parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     logging.disable(logging.WARNING)
-    server = Server(options.latency)
+    if options.serve:
+        return serve(options.latency)
+    command = [sys.executable, __file__, "--serve", "--latency", str(options.latency)]
+    server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert server.stdout is not None
+    url = server.stdout.readline().strip()
+
+    def counted() -> int:
+        return int(urllib.request.urlopen(url.replace("/v1", "/calls")).read())
+
     log = answers(options.answers)
 
     def grader() -> Model:
         config = GenerateConfig(max_connections=options.connections)
-        return get_model("openai-api/local/slow", base_url=server.url, api_key="none", config=config, memoize=False)
+        return get_model("openai-api/local/slow", base_url=url, api_key="none", config=config, memoize=False)
 
     def ours(of: EvalLog) -> EvalLog:
         return score(of, judge("start_end_tags", cache=False), model="none/none", model_roles={"grader": grader()},
@@ -110,13 +134,14 @@ def main() -> None:
 
     ours(answers(4))  # warms up both sides' client
     seconds = {}
-    server.calls, started = 0, time.perf_counter()
+    before, started = counted(), time.perf_counter()
     graded = asyncio.run(loop(grader(), log))
-    seconds["sequential loop"], calls = time.perf_counter() - started, [server.calls]
-    server.calls, started = 0, time.perf_counter()
+    seconds["sequential loop"], calls = time.perf_counter() - started, [counted() - before]
+    before, started = counted(), time.perf_counter()
     scored = ours(log)
     seconds["ours"] = time.perf_counter() - started
-    calls.append(server.calls)
+    calls.append(counted() - before)
+    server.kill()
     good = sum(s.scores is not None and "judge1" in s.scores for s in scored.samples or [])
     for (name, took), n in zip(seconds.items(), calls, strict=True):
         print(f"{name:16} {took:7.2f} s  {n} calls  {1000 * took / n:.1f} ms a call")
