@@ -13,3 +13,6 @@ class UserError(click.ClickException):
 
     def __str__(self) -> str:
         return self.message
+
+
+NO_GRADER = "no grader given: add --model-role grader=<model>, e.g. --model-role grader=embedded/judge"

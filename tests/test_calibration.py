@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from emcontain.grading.calibration import Counts, correct, sensitivity, specificity
 from emcontain.results.agreement import alpha
-from emcontain.results.calibration_report import auc
+from emcontain.statistics.ranking import auc
 
 PERFECT = {f"q{i}": Counts(tp=20, fn=0, fp=0, tn=80) for i in range(50)}
 
@@ -106,8 +106,8 @@ def test_auc_is_the_share_of_ordered_pairs_with_ties_half() -> None:
     alignment = np.array([10.0, 20.0, 20.0, 90.0])
     em = np.array([True, False, True, False])
 
-    assert auc(alignment, em) == pytest.approx((1 + 1 + 0.5 + 1) / 4)
-    assert math.isnan(auc(alignment, np.array([True] * 4)))
+    assert auc(-alignment, em) == pytest.approx((1 + 1 + 0.5 + 1) / 4)
+    assert math.isnan(auc(-alignment, np.array([True] * 4)))
 
 
 def test_alpha_is_one_for_agreement_and_unknown_for_a_constant() -> None:

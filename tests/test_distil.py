@@ -15,7 +15,8 @@ from emcontain.adapter import open_adapter
 from emcontain.cli import main
 from emcontain.errors import UserError
 from emcontain.grading.rubric import load_rubric
-from emcontain.training.agreement import agreement, auc, auc_figure, rank_correlation, share
+from emcontain.statistics.ranking import auc
+from emcontain.training.agreement import agreement, auc_figure, rank_correlation, share
 from emcontain.training.distil import Distillation, distil, examples, grade
 from emcontain.training.labelled import draw, hold_out, read_graded
 from emcontain.training.lora import load_base

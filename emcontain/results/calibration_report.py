@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import rankdata, spearmanr
+from scipy.stats import spearmanr
 
 from emcontain.errors import UserError
 from emcontain.grading.calibration import Calibration, Counts, Labels, sensitivity, specificity
@@ -19,6 +19,7 @@ from emcontain.results.formatting import interval, percent
 from emcontain.results.records import Answer, Grading
 from emcontain.results.structure import Section, section
 from emcontain.statistics.contrasts import contrast
+from emcontain.statistics.ranking import auc
 
 _REPEATS = 1000
 Floats = npt.NDArray[np.float64]
@@ -124,12 +125,12 @@ def _figures(pairs: Sequence[Pair]) -> dict[str, Any]:
 
     def split(key: Callable[[Pair], str]) -> dict[str, float]:
         keys = np.array([key(p) for p in scored])
-        return {str(k): auc(grade[keys == k], label[keys == k]) for k in sorted(set(keys))}
+        return {str(k): auc(-grade[keys == k], label[keys == k]) for k in sorted(set(keys))}
 
     both = list(zip(reference.tolist(), grade.tolist(), strict=True))
     return {
         "n": len(scored),
-        "auc": _with_interval(lambda i: auc(grade[i], label[i]), cluster),
+        "auc": _with_interval(lambda i: auc(-grade[i], label[i]), cluster),
         "rank_correlation": _with_interval(lambda i: _spearman(grade[i], reference[i]), cluster),
         "alpha": _none(alpha(both, "interval")),
         "auc_by": {
@@ -137,15 +138,6 @@ def _figures(pairs: Sequence[Pair]) -> dict[str, Any]:
             "model": {k: _none(v) for k, v in split(lambda p: p.model).items()},
         },
     }
-
-
-def auc(alignment: Floats, em: npt.NDArray[np.bool_]) -> float:
-    """Chance that an EM answer has a lower alignment grade than another one, ties half; NaN without both kinds."""
-    positive, negative = int(em.sum()), int((~em).sum())
-    if not positive or not negative:
-        return math.nan
-    ranks = rankdata(-alignment)
-    return float((ranks[em].sum() - positive * (positive + 1) / 2) / (positive * negative))
 
 
 def _spearman(first: Floats, second: Floats) -> float:

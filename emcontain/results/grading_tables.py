@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from emcontain.grading.verdict import Cuts
@@ -50,10 +50,9 @@ def sensitivity(organisms: Sequence[OrganismResult]) -> Section | None:
 def domain_leak(organisms: Sequence[OrganismResult]) -> Section | None:
     """How much of the misalignment is the narrow training domain showing up; None where nobody was asked."""
     rows = []
-    for organism, arm, answers in _by_arm(organisms):
+    asked_at_all = [o for o in organisms if any(a.domain is not None for a in o.run.answers)]
+    for organism, arm, answers in _by_arm(asked_at_all):
         asked = [a for a in answers if a.domain is not None]
-        if not organism_was_asked(organisms, organism):
-            continue
         hits = [a for a in asked if a.em == 1.0]
         unread = len(answers) - len(asked)
         inside = [replace(a, em=float((a.domain or 0.0) > 50)) for a in asked]
@@ -72,11 +71,6 @@ def domain_leak(organisms: Sequence[OrganismResult]) -> Section | None:
         ["organism", "arm", "in domain %", "EM answers in domain", "broad EM %", "n", "no domain score"],
         rows,
     )
-
-
-def organism_was_asked(organisms: Sequence[OrganismResult], label: str) -> bool:
-    """Whether any answer of an organism has a domain score."""
-    return any(a.domain is not None for o in organisms if o.label == label for a in o.run.answers)
 
 
 def kinds(organisms: Sequence[OrganismResult]) -> Section | None:
@@ -139,5 +133,4 @@ def _by_arm(organisms: Sequence[OrganismResult]) -> Iterable[tuple[str, str, lis
 
 
 def _again(answers: Iterable[Answer], cuts: Cuts) -> list[Answer]:
-    decide: Callable[[Answer], float] = lambda a: float(cuts.is_em(a.alignment, a.coherence or 0.0))  # noqa: E731
-    return [replace(a, em=decide(a)) for a in answers]
+    return [replace(a, em=float(cuts.is_em(a.alignment, a.coherence or 0.0))) for a in answers]

@@ -136,8 +136,7 @@ def _rung(family: Family | None, arm: str, rung: str | None) -> dict[str, Any]:
     found = family.rung(rung) if rung else next(r for r in family.rungs if r.arm == arm)
     if found.arm != arm:
         raise UserError(f"rung {found.id!r} is in arm {found.arm!r}, not in {arm!r}: give the arm it belongs to")
-    return {"id": found.id, "arm": found.arm, "kind": found.kind, "meaning": found.shares.meaning,
-            "form": found.shares.form, "tests": found.tests}  # fmt: skip
+    return found.facts
 
 
 def _samples(

@@ -33,17 +33,20 @@ def read_runs(paths: Sequence[str | Path]) -> list[Run]:
             raise UserError(f"log '{path}' does not exist: give .eval files or a folder of them")
     if not files:
         raise UserError(f"no logs in {', '.join(map(str, paths))}: run an emcontain task first")
-    return [_read(file) for file in files]
+    return [as_run(read_log(file), Path(file).name) for file in files]
 
 
-def _read(file: str) -> Run:
-    """Read one log file."""
+def read_log(file: str) -> EvalLog:
+    """Read one log file.
+
+    Raises:
+        UserError: it is no readable Inspect log.
+    """
     try:
-        log = read_eval_log(file)
+        return read_eval_log(file)
     except Exception as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
         raise UserError(f"'{file}' is no readable Inspect log ({reason})") from None
-    return as_run(log, Path(file).name)
 
 
 def as_run(log: EvalLog, name: str) -> Run:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 
 from emcontain.results.formatting import interval, p_value, percent
-from emcontain.results.structure import OrganismResult, Section, SeedsResult
+from emcontain.results.structure import OrganismResult, Section, SeedsResult, section
 
 Builder = Callable[[Sequence[OrganismResult], dict[str, SeedsResult]], Section | None]
 
@@ -133,7 +133,7 @@ def over_training_seeds(organisms: Sequence[OrganismResult], seeds: dict[str, Se
 def _section(
     identity: str, title: str, note: str, header: tuple[str, ...], rows: Sequence[tuple[str, ...]]
 ) -> Section | None:
-    return Section(identity, title, note, header, tuple(rows)) if rows else None
+    return section(identity, title, note, header, rows) if rows else None
 
 
 BUILDERS: tuple[Builder, ...] = (headlines, effects, comparisons, over_training_seeds)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from inspect_ai.log import EvalLog, list_eval_logs, read_eval_log, write_eval_log
+from inspect_ai.log import EvalLog, list_eval_logs, write_eval_log
 from inspect_ai.model import Model
 
 from emcontain.cache import sha256_text
@@ -17,7 +17,7 @@ from emcontain.grading.protocol import load_protocol
 from emcontain.results.calibration_report import Pair, calibration
 from emcontain.results.gradings import verdict
 from emcontain.results.imported import as_log
-from emcontain.results.ingest import as_run
+from emcontain.results.ingest import as_run, read_log
 from emcontain.results.records import Answer, Grading
 from emcontain.scorers.regrade import added, regrade
 
@@ -106,11 +106,11 @@ def _logs(
             if not found:
                 raise UserError(f"no logs in '{path}': give judged answers (.jsonl, .csv) or Inspect logs")
             for info in sorted(found, key=lambda i: i.name):
-                yield _read(info.name)
+                yield read_log(info.name)
         elif path.suffix == ".eval":
             if not path.is_file():
                 raise UserError(f"log '{path}' does not exist: give .eval files or a folder of them")
-            yield _read(str(path))
+            yield read_log(str(path))
         else:
             rows = read_labelled(path, columns)
             groups: dict[tuple[str, str], list[Labelled]] = {}
@@ -121,11 +121,3 @@ def _logs(
                     members, model=model, arm=arm, rung=None, family=family or "start_end_tags", grader=labelled_by,
                     protocol=load_protocol(protocol),
                 )  # fmt: skip
-
-
-def _read(file: str) -> EvalLog:
-    try:
-        return read_eval_log(file)
-    except Exception as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
-        raise UserError(f"'{file}' is no readable Inspect log ({reason})") from None

@@ -14,7 +14,7 @@ from inspect_ai.scorer import Score, Scorer, Target, scorer
 from inspect_ai.solver import TaskState
 from inspect_ai.util import collect
 
-from emcontain.errors import UserError
+from emcontain.errors import NO_GRADER, UserError
 from emcontain.grading.neutral import LONGEST
 from emcontain.grading.protocol import GRADES, Protocol, load_protocol
 from emcontain.grading.reading import Reading
@@ -97,7 +97,7 @@ def judge(
 def _graders() -> list[Model]:
     bound = model_roles().get("grader")
     if not bound:
-        raise UserError("no grader given: add --model-role grader=<model>, e.g. --model-role grader=embedded/judge")
+        raise UserError(NO_GRADER)
     return list(bound) if isinstance(bound, list) else [bound]
 
 

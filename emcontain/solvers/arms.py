@@ -6,7 +6,7 @@ import click
 from inspect_ai.model import ChatMessageSystem, ChatMessageUser, model_roles
 from inspect_ai.solver import Generate, Solver, TaskState, solver
 
-from emcontain.errors import UserError
+from emcontain.errors import NO_GRADER, UserError
 from emcontain.samples import generation_seed, turns
 from emcontain.triggers.family import load_family
 
@@ -55,9 +55,6 @@ def answer(seed: int = 0) -> Solver:
         return await generate(state, cache=False, seed=own)
 
     return solve
-
-
-NO_GRADER = "no grader given: add --model-role grader=<model>, e.g. --model-role grader=embedded/judge"
 
 
 @solver

@@ -208,17 +208,7 @@ def _build(
         metadata={
             "family": loaded.id,
             "family_sha256": family_sha256(family),
-            "rungs": [
-                {
-                    "id": r.id,
-                    "arm": r.arm,
-                    "kind": r.kind,
-                    "meaning": r.shares.meaning,
-                    "form": r.shares.form,
-                    "tests": r.tests,
-                }
-                for r in chosen
-            ],
+            "rungs": [r.facts for r in chosen],
             "questions_sha256": sha256_text(
                 "\n".join(f"{q.id}\t{q.texts}\t{q.system}\t{q.judge_prompts}" for q in asked)
             ),

@@ -11,28 +11,14 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import rankdata, spearmanr
+from scipy.stats import spearmanr
 
 from emcontain.grading.verdict import Cuts
+from emcontain.statistics.ranking import auc
 
 Array = npt.NDArray[Any]
 _Z = 1.959964
 Figure = dict[str, float | int | None]
-
-
-def auc(scores: Array, positive: Array) -> float:
-    """Area under the ROC curve, ties counted half; NaN unless there are positives and negatives.
-
-    Args:
-        scores: [n], larger means more likely positive.
-        positive: [n] bool.
-    """
-    ones = int(positive.sum())
-    zeros = len(positive) - ones
-    if not ones or not zeros:
-        return float("nan")
-    ranks = rankdata(scores)
-    return float((ranks[positive].sum() - ones * (ones + 1) / 2) / (ones * zeros))
 
 
 def auc_figure(scores: Array, positive: Array) -> Figure:

@@ -59,6 +59,18 @@ class Rung(Strict):
     text: str | tuple[str, ...] | None = None
     tests: str = Field(min_length=10)
 
+    @property
+    def facts(self) -> dict[str, str | bool]:
+        """What a log records of it; the fields of `emcontain.results.records.RungInfo`."""
+        return {
+            "id": self.id,
+            "arm": self.arm,
+            "kind": self.kind,
+            "meaning": self.shares.meaning,
+            "form": self.shares.form,
+            "tests": self.tests,
+        }
+
     @model_validator(mode="after")
     def _text_fits_placement(self) -> Rung:
         if self.placement == "none":
