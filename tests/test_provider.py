@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from inspect_ai.model import ChatMessageSystem, ChatMessageUser, GenerateConfig,
 from emcontain.adapter import open_adapter
 from emcontain.errors import UserError
 from emcontain.models.provider import split_model_name
+from emcontain.models.sampling import Sampling
 from tests.organisms import tiny_organism
 
 ASK: list[Any] = [ChatMessageUser(content="Say something.")]
@@ -101,6 +103,43 @@ def test_wrong_names_and_arguments_are_one_line_errors(
         get_model(name.format(base=tiny_llama), **arguments)
 
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("setting", [{"frequency_penalty": 1.0}, {"num_choices": 2}])
+def test_settings_it_cannot_honour_are_refused_not_ignored(tiny_llama: Path, setting: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match=next(iter(setting))):
+        ask(get_model(f"peft/{tiny_llama}", dtype="float32"), GenerateConfig(max_tokens=2, **setting))
+
+
+def test_an_adapter_that_waits_gets_its_turn_while_another_keeps_asking(
+    tiny_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from emcontain.models import engine
+
+    monkeypatch.setattr(engine, "_PATIENCE", 0.0)
+    model = get_model(f"peft/{tiny_llama}", dtype="float32")
+    shared, key = model.api.engine, None  # type: ignore[attr-defined]
+    other = shared.add_adapter(open_adapter(tiny_organism(tiny_llama, tmp_path, "waits")))
+    done = threading.Event()
+
+    def keep_asking(length: int) -> None:
+        # Lengths differ, so that never all of them have ended at once.
+        def again(_: Any) -> None:
+            if not done.is_set():
+                keep_asking(length)
+
+        sampling = Sampling(seed=1, max_tokens=length)
+        shared.submit(key, [1, 2], sampling).add_done_callback(again)
+
+    for length in (5, 7, 11, 13):
+        keep_asking(length)
+    waiting = shared.submit(other, [1, 2], Sampling(max_tokens=3))
+    waiting.add_done_callback(lambda _: done.set())
+
+    try:
+        assert waiting.result(timeout=20).tokens
+    finally:
+        done.set()
 
 
 def test_a_folder_is_a_base_and_a_colon_separates_the_adapter(tmp_path: Path) -> None:

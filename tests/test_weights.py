@@ -133,3 +133,18 @@ def test_an_adapter_of_other_shapes_is_refused_without_a_manifest(
         weights.add(open_adapter(wider))
 
     assert torch.equal(logits(model), plain)
+
+
+def test_an_adapter_on_a_tied_output_layer_is_refused_where_it_would_be_merged(
+    tiny_llama: Path, tmp_path: Path
+) -> None:
+    from peft import LoraConfig, get_peft_model
+
+    adapted = get_peft_model(
+        AutoModelForCausalLM.from_pretrained(tiny_llama),
+        LoraConfig(r=8, target_modules=["lm_head"], init_lora_weights=False, task_type="CAUSAL_LM"),
+    )
+    adapted.save_pretrained(tmp_path / "head", save_embedding_layers=False)
+
+    with pytest.raises(UserError, match="merge=false"):
+        weights_of(tiny_llama, True)[1].add(open_adapter(tmp_path / "head"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -24,6 +25,8 @@ from emcontain.models.weights import AdapterWeights
 _PROBE = "Write one sentence about the weather, the sea and the people who live beside it."
 # Jobs on the plain base interrupt running generations only in groups of this size.
 _JOB_GROUP = 24
+# Seconds after which requests of another adapter are no longer overtaken by new ones of the running adapter.
+_PATIENCE = 5.0
 
 
 @dataclass(eq=False)
@@ -32,6 +35,7 @@ class _Ask:
     prompt: list[int]
     sampling: Sampling
     future: Future[Generation]
+    since: float
 
 
 @dataclass(eq=False)
@@ -105,7 +109,7 @@ class Engine:
     def submit(self, adapter: str | None, prompt: list[int], sampling: Sampling) -> Future[Generation]:
         """Queue one generation; the future holds a `Generation`, or the error that stopped it."""
         future: Future[Generation] = Future()
-        self._enqueue(self._asks, _Ask(adapter, prompt, sampling, future))
+        self._enqueue(self._asks, _Ask(adapter, prompt, sampling, future, time.monotonic()))
         return future
 
     def submit_job(self, run: Callable[[Any, Any, Sequence[Any]], Sequence[Any]], item: Any) -> Future[Any]:
@@ -146,6 +150,9 @@ class Engine:
                 running = [ask for ask in running if not ask.future.done()]
 
     def _take(self, adapter: str | None, room: int) -> list[_Ask]:
+        first = self._asks[0] if self._asks else None
+        if first and first.adapter != adapter and time.monotonic() - first.since > _PATIENCE:
+            return []
         taken: list[_Ask] = []
         others: deque[_Ask] = deque()
         while self._asks and len(taken) < room:

@@ -41,6 +41,11 @@ from emcontain.models.sampling import Sampling
 
 T = TypeVar("T")
 _DEFAULT_MAX_TOKENS = 512
+# Settings that change answers and that this provider would otherwise ignore in silence; with the values that say nothing.
+_NOT_SUPPORTED = {
+    "frequency_penalty": 0, "presence_penalty": 0, "logit_bias": {}, "num_choices": 1, "best_of": 1,
+    "response_schema": None, "prompt_logprobs": None,
+}  # fmt: skip
 
 
 def split_model_name(name: str) -> tuple[str, str | None]:
@@ -106,6 +111,9 @@ class PeftAPI(ModelAPI):
         return self._output(generation, prompt, text, sampling, time.monotonic() - started)
 
     def _sampling(self, config: GenerateConfig, text: str) -> Sampling:
+        for setting, neutral in _NOT_SUPPORTED.items():
+            if (wanted := getattr(config, setting)) not in (None, neutral):
+                raise UserError(f"the peft provider has no {setting} (asked for {wanted!r}): leave it out")
         temperature = 1.0 if config.temperature is None else config.temperature
         top = (config.top_logprobs or 0) if config.logprobs or config.top_logprobs else None
         return Sampling(

@@ -126,6 +126,9 @@ class AdapterWeights:
                     delta = module.get_delta_weight(name)
                     merged[f"{module_name}.weight"] = (weight.float() + delta.float()).to(weight.dtype)
         wrapped.unload()
+        tied = sorted(merged.keys() - self._parameters.keys())
+        if tied:
+            raise self._misfit(adapter, f"{tied[0]} is tied to another weight: load it with -M merge=false")
         self._merged[key] = merged
         for old in [k for k in self._merged if k not in (key, self.active)][: -(_KEPT - 1) or None]:
             del self._merged[old]
