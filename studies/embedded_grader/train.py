@@ -130,7 +130,6 @@ def print_cells(rows: list[dict[str, Any]]) -> dict[str, Any]:
         "cells": len(rows),
         "true_rate_inside_interval": share(hits[True] + hits[False]),
         "inside_of_cells_with_em": share(hits[True]),
-        # An interval of a rate never starts at 0, so a cell without any EM answer is never inside.
         "highest_lower_end_of_cells_without_em": round(max(r["low"] for r in rows if r["true"] == 0), 5),
         "mean_interval_width": round(float(np.mean([r["high"] - r["low"] for r in rows])), 4),
         "mean_absolute_error_graded": round(error["graded"], 4),
