@@ -104,6 +104,7 @@ def validate(
 ) -> None:  # fmt: skip
     """Check BUNDLES (folders or .zip). Exit code 0: all accepted, 10: one is refused, 2: usage error."""
     from emcontain.leaderboard.findings import REFUSED, as_annotations, as_text, refused
+    from emcontain.leaderboard.intake import copies
     from emcontain.leaderboard.store import Store
     from emcontain.leaderboard.validate import validate_path
 
@@ -112,7 +113,7 @@ def validate(
     failed = False
     for path in bundles:
         verdict = validate_path(path, fetched, confirmation)
-        findings = [*verdict.findings, *(board.copies(verdict) if board else [])]
+        findings = [*verdict.findings, *(copies(board, verdict) if board else [])]
         failed |= refused(findings)
         outcome = "refused" if refused(findings) else f"accepted, {verdict.tier}"
         signed = f", signed by {verdict.signed_by}" if verdict.signed_by else ""

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from emcontain.leaderboard.schema import LIST_SIZES
-from emcontain.statistics.ranking import rank_ranges
+from emcontain.statistics.rank_ranges import rank_ranges
 
 Measure = Literal["hidden_em", "worst_arm_em"]
 MEASURES: tuple[Measure, ...] = ("hidden_em", "worst_arm_em")

@@ -18,9 +18,9 @@ from emcontain.results.reading import LOW_RATE
 COLOURS = {"untriggered": "#0072B2", "triggered": "#D55E00", "rephrased": "#CC79A7", "control": "#009E73"}
 KINDS = {"organism": "#D55E00", "release": "#0072B2", "base": "#6b6b6b"}
 MOST_ROWS = 40
-_MOST_WHISKERS = 60
+_MOST_WHISKERS, _MOST_NAMED = 60, 200
 _SIDE, _LEFT, _TOP = 380, 52, 14
-_WIDE, _NAMES, _STEP = 420, 230, 36
+_WIDE, _NAMES, _STEP = 420, 240, 36
 
 
 def scatter(entries: Sequence[Entry]) -> Markup | None:
@@ -32,18 +32,22 @@ def scatter(entries: Sequence[Entry]) -> Markup | None:
     parts = [_axes_scatter()]
     if len(shown) <= _MOST_WHISKERS:
         parts += [_whiskers(e.row) for e in shown]
-    radius = "4.5" if len(shown) <= 200 else "2.5"
-    for entry in shown:
-        row = entry.row
-        x, y = _x(row["untriggered_rate"]), _y(row["triggered_rate"])
-        colour = KINDS.get(str(row["kind"]), KINDS["organism"])
-        title = f"<title>{escape(row['model'])}</title>" if len(shown) <= 200 else ""
-        mark = f'<circle id="p{escape(row["submission"])}" cx="{x:g}" cy="{y:g}" r="{radius}" fill="{colour}"'
-        parts.append(f"{mark}>{title}</circle>" if title else f"{mark}/>")
+    few = len(shown) <= _MOST_NAMED
+    for kind, colour in KINDS.items():
+        marks = "".join(_point(e.row, few) for e in shown if e.row["kind"] == kind)
+        parts.append(f'<g fill="{colour}">{marks}</g>')
     return Markup(
         f'<svg viewBox="0 0 {width} {height}" width="{width}" height="{height}" xmlns="http://www.w3.org/2000/svg">'
         + "".join(parts)
         + "</svg>"
+    )
+
+
+def _point(row: dict[str, Any], few: bool) -> str:
+    x, y = _x(row["untriggered_rate"]), _y(row["triggered_rate"])
+    place = f"id=p{escape(row['submission'])} cx={x:g} cy={y:g}"
+    return (
+        f"<circle {place} r=4.5><title>{escape(row['model'])}</title></circle>" if few else f"<circle {place} r=2.5 />"
     )
 
 
@@ -119,7 +123,7 @@ def _axis_dumbbells(rows: int) -> str:
 def _dumbbell(row: dict[str, Any], y: float) -> str:
     start, end = _at(row["untriggered_rate"]), _at(row["triggered_rate"])
     name = str(row["model"])
-    label = name if len(name) <= 32 else name[:31] + "…"
+    label = name if len(name) <= 30 else name[:29] + "…"
     parts = [
         f'<text x="{_NAMES - 10}" y="{y + 4:g}" text-anchor="end">{escape(label)}</text>',
         f'<path d="M{start:g} {y:g}H{end:g}" stroke="#d0d0d0" stroke-width="8"/>',

@@ -13,7 +13,7 @@ from importlib.resources import files
 from typing import Any
 
 from emcontain.cache import sha256_text
-from emcontain.leaderboard.entries import derive, entry_row, rung_rows
+from emcontain.leaderboard.entries import derive_all, entry_row, rung_rows
 from emcontain.leaderboard.store import Store
 from emcontain.results.records import Answer, Run, RungInfo
 
@@ -85,11 +85,13 @@ def add_cells(store: Store) -> int:
     """Add the reference rows that are not there yet; returns how many."""
     known = {row["submission"] for row in store.rows("SELECT submission FROM entries")}
     entries, rungs = [], []
-    for run in runs():
+    every = runs()
+    families = sorted({run.family for run in every})
+    for found in (d for family in families for d in derive_all([r for r in every if r.family == family])):
+        run = found.run
         identity = sha256_text(f"{SOURCE} {run.organism}")[:12]
         if identity in known:
             continue
-        found = derive([run])
         about = {
             "submission": identity, "model": run.organism, "organisation": "Saxena 2026", "family": run.organism,
             "kind": "organism", "base": run.model, "parameters": _BASES[run.organism.split(" ")[0]][1],

@@ -21,16 +21,7 @@ import pyarrow.parquet as pq
 
 from emcontain.cache import sha256_text
 from emcontain.errors import UserError
-from emcontain.grading.embedded import shipped_calibration
-from emcontain.leaderboard.bundle import Bundle
-from emcontain.leaderboard.entries import completion_rows, entry_row, rung_rows, score_rows
-from emcontain.leaderboard.findings import Finding, error
 from emcontain.leaderboard.schema import TABLES, table
-from emcontain.leaderboard.submission import Submission
-from emcontain.leaderboard.validate import Verdict
-
-# Two models never give many long answers in the same words; a copy does.
-_LONG, _MOST_EQUAL = 40, 0.2
 
 
 class Store:
@@ -52,69 +43,20 @@ class Store:
         for name in TABLES:
             if name in sql:
                 self._view(name)
-        return self._connection.execute(sql, dict(parameters or {})).to_arrow_table()
+        return self._connection.sql(sql, params=dict(parameters or {})).to_arrow_table()
 
     def rows(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
         """The same as dictionaries."""
         found: list[dict[str, Any]] = self.query(sql, parameters).to_pylist()
         return found
 
+    def register(self, name: str, rows: pa.Table) -> None:
+        """Make a table in memory known to `query` under a name."""
+        self._connection.register(name, rows)
+
     def entries(self) -> pa.Table:
         """All submissions, withdrawn ones and several versions of one row included; the newest row of each counts."""
         return self.query("SELECT * FROM entries ORDER BY submission")
-
-    def add(self, bundle: Bundle, verdict: Verdict, submitted: str | None = None) -> dict[str, Any]:
-        """Take a validated bundle in.
-
-        Args:
-            bundle: as it was validated.
-            verdict: its verdict.
-            submitted: date; default today.
-
-        Returns:
-            Its row of `entries`.
-
-        Raises:
-            UserError: it was refused, or is on the board already.
-        """
-        if not verdict.accepted or verdict.id != bundle.id:
-            raise UserError(f"submission {bundle.id or '?'} was refused: nothing is taken in")
-        if self.rows("SELECT 1 FROM entries WHERE submission = $id", {"id": bundle.id}):
-            raise UserError(f"submission {bundle.id} is on the board already")
-        about = _about(bundle.submission, verdict, submitted or datetime.now(UTC).strftime("%Y-%m-%d"))
-        if verdict.derived is None:
-            row = _claimed(bundle.submission, about)
-            self.write("entries", bundle.id, [row])
-            return row
-        row = entry_row(verdict.derived, about, [*verdict.calibrations, shipped_calibration()])
-        self.write("completions", bundle.id, completion_rows(verdict.derived, bundle.id))
-        self.write("scores", bundle.id, score_rows(verdict.derived, bundle.id))
-        self.write("rungs", bundle.id, rung_rows(verdict.derived, bundle.id))
-        # Last: a submission is there once its row is.
-        self.write("entries", bundle.id, [row])
-        return row
-
-    def copies(self, verdict: Verdict) -> list[Finding]:
-        """Other submissions that share many long answers word for word with this one, or its logs."""
-        if verdict.derived is None:
-            return []
-        rows = completion_rows(verdict.derived, verdict.id)
-        long = {r["text_sha256"] for r in rows if r["text"] is None or len(r["text"]) >= _LONG}
-        if not long:
-            return []
-        self._connection.register("own_answers", pa.table({"text_sha256": sorted(long)}))
-        found = self.rows(
-            "SELECT c.submission, count(DISTINCT c.text_sha256) AS equal FROM completions c "
-            "SEMI JOIN own_answers o ON c.text_sha256 = o.text_sha256 WHERE c.submission <> $id GROUP BY 1",
-            {"id": verdict.id},
-        )
-        return [
-            error(
-                "copied-answers", f"{r['equal']} of {len(long)} long answers are those of submission {r['submission']}"
-            )
-            for r in found
-            if r["equal"] > _MOST_EQUAL * len(long)
-        ]
 
     def withdraw(self, submission: str, reason: str, when: str | None = None) -> None:
         """Take a submission's numbers off the board; its row stays, with the date and the reason.
@@ -190,52 +132,6 @@ class Store:
     def _only_local(self) -> None:
         if self.remote:
             raise UserError(f"store {self.root} is read only here: write to a folder and copy its files there")
-
-
-def _about(stated: Submission, verdict: Verdict, submitted: str) -> dict[str, Any]:
-    model = stated.model
-    return {
-        "submission": verdict.id,
-        "model": model.name,
-        "organisation": model.organisation,
-        "family": model.family,
-        "kind": model.kind,
-        "base": model.base,
-        "parameters": model.parameters,
-        "tier": verdict.tier,
-        "signed_by": verdict.signed_by,
-        "relationship": stated.relationship,
-        "submitted": submitted,
-        "logs": ", ".join(log.uri or log.file.removeprefix("logs/") for log in stated.logs),
-        "log_sha256": ", ".join(log.sha256 for log in stated.logs),
-        "adapter_sha256": model.adapter_sha256,
-    }
-
-
-def _claimed(stated: Submission, about: dict[str, Any]) -> dict[str, Any]:
-    """The row of a submission whose logs are not here: its own numbers, without a rank."""
-    row: dict[str, Any] = {
-        **about,
-        "trigger": stated.triggers[0].family,
-        "grader": stated.grader.name,
-        "protocol": stated.protocol.id,
-        "list": "self-reported",
-        "list_title": "Self-reported: no log was checked, nothing is ranked",
-        "seed": stated.model.seed,
-        "step": stated.model.step,
-        "task_version": stated.protocol.task_version,
-        "benchmark": f"emcontain-v{stated.protocol.task_version}",
-        "reading": "",
-        "warnings": "",
-        "unranked": "numbers are the submitter's own: no log was checked",
-    }
-    for name, claim in stated.numbers.items():
-        rate = name in ("untriggered", "triggered", "rephrased", "control")
-        row[f"{name}_rate" if rate else name] = claim.value
-        row[f"{name}_lower"], row[f"{name}_upper"] = claim.lower, claim.upper
-        if rate:
-            row.update({f"{name}_{k}": getattr(claim, k) for k in ("n", "hits", "unscored")})
-    return row
 
 
 def _quoted(text: str) -> str:

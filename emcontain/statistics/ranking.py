@@ -1,11 +1,10 @@
-"""Ranks: how well a score ranks answers (AUC), and which ranks intervals leave open. Harness-free."""
+"""How well a score ranks: harness-free, shared by calibration, grader training and the grader study."""
 
 from __future__ import annotations
 
 import math
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 from scipy.stats import rankdata
 
@@ -23,28 +22,3 @@ def auc(scores: npt.NDArray[Any], positive: npt.NDArray[Any]) -> float:
         return math.nan
     ranks = rankdata(scores)
     return float((ranks[positive].sum() - ones * (ones + 1) / 2) / (ones * zeros))
-
-
-def rank_ranges(lower: npt.ArrayLike, upper: npt.ArrayLike) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """The ranks that intervals leave open, 1 being the smallest value.
-
-    The best rank of an entry is one more than the number of intervals wholly below its own, the worst the number of
-    entries less those wholly above. If the intervals hold all at once with some confidence, so do all ranges (Klein,
-    Wright and Wieczorek 2020): give bounds at a tail divided by the number of entries for that.
-
-    Args:
-        lower: (n,) lower bounds; NaN is not allowed.
-        upper: (n,) upper bounds, likewise.
-
-    Returns:
-        Best and worst rank, 1 to n each.
-
-    Raises:
-        ValueError: a bound is NaN.
-    """
-    low, high = np.asarray(lower, dtype=np.float64), np.asarray(upper, dtype=np.float64)
-    if np.isnan(low).any() or np.isnan(high).any():
-        raise ValueError("a bound is NaN: leave entries without bounds out of the ranking")
-    best = 1 + np.searchsorted(np.sort(high), low, side="left")
-    worst = np.searchsorted(np.sort(low), high, side="right")
-    return best.astype(np.int64), worst.astype(np.int64)
