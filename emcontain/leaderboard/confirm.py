@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from inspect_ai.model import Model
+
 from emcontain.errors import UserError
 from emcontain.leaderboard.bundle import Bundle
 from emcontain.leaderboard.entries import Derived
@@ -34,12 +36,13 @@ class Confirmation:
     """What to do beyond reading.
 
     Attributes:
-        grader: Inspect model string of the grader to ask again, or None. share: part of the answers, 0-1. seed: which.
+        grader: the grader to ask again, an Inspect model or its name, or None.
+        share: part of the answers, 0-1. seed: which.
         reruns: runs of the same model made here.
         signers: file of allowed signers in ssh-keygen's format, or None.
     """
 
-    grader: str | None = None
+    grader: str | Model | None = None
     share: float = 0.1
     seed: int = 0
     reruns: Sequence[Run] = ()
@@ -91,7 +94,9 @@ def _signer(manifest: Path, signature: Path, signers: Path) -> str | None:
     return None
 
 
-def _regrade(bundle: Bundle, derived: Derived, grader: str, share: float, seed: int) -> tuple[bool, list[Finding]]:
+def _regrade(
+    bundle: Bundle, derived: Derived, grader: str | Model, share: float, seed: int
+) -> tuple[bool, list[Finding]]:
     """Ask a grader about a random share of the answers; the same grader must agree with itself."""
     from emcontain.scorers.regrade import added, regrade
 
@@ -113,7 +118,7 @@ def _regrade(bundle: Bundle, derived: Derived, grader: str, share: float, seed: 
         return False, [warning("re-graded", "there is no answer to grade again")]
     lower = float(clopper_pearson(float(same), float(total), 0.025)[0])
     said = f"{grader} gave {same} of {total} answers the same verdict (at least {lower:.0%} with 95 % confidence)"
-    if not derived.run.grader.startswith(grader):
+    if not derived.run.grader.startswith(str(grader)):
         return False, [note("re-graded", f"{said}; the submission's grader is {derived.run.grader}")]
     if same / total < LEAST_AGREEMENT:
         return False, [error("other-grader", f"{said}: the grades are not this grader's")]

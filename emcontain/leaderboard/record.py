@@ -101,10 +101,7 @@ def _result(name: str, found: Number, submission: Submission, created: str) -> d
             "min_score": -1.0 if difference else 0.0,
             "max_score": 1.0,
             "llm_scoring": {
-                "judges": [
-                    {"model_info": {"name": n, "id": n}, "temperature": 0.0}
-                    for n in submission.grader.name.split(" + ")
-                ],
+                "judges": [_judge(name) for name in submission.grader.name.split(" + ")],
                 "input_prompt": f"protocol {protocol.id}, sha256 {protocol.sha256}",
             },
         },
@@ -115,3 +112,8 @@ def _result(name: str, found: Number, submission: Submission, created: str) -> d
         },
         "generation_config": {"generation_args": {k: v for k, v in arguments.items() if v is not None}},
     }
+
+
+def _judge(name: str) -> dict[str, Any]:
+    details = {"deployment_type": "unknown", "model_availability": "unknown"}
+    return {"model_info": {"name": name, "id": name, "additional_details": details}, "temperature": 0.0}
