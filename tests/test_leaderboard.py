@@ -196,6 +196,15 @@ def test_compacting_changes_no_row_and_the_layout_reads_by_url(logs: dict[str, P
         remote.compact()
 
 
+def test_a_merge_that_was_cut_off_loses_and_doubles_nothing(logs: dict[str, Path], tmp_path: Path) -> None:
+    store = stocked(logs, tmp_path, "mix", "other")
+    before = store.entries()
+    for folder in list((tmp_path / "store").glob("*/benchmark=*")):
+        folder.rename(folder.with_name(f".{folder.name}.old"))
+
+    assert Store(tmp_path / "store").entries().equals(before)
+
+
 def test_many_unscored_answers_are_no_rank(logs: dict[str, Path]) -> None:
     from emcontain.leaderboard.entries import derive, unranked
 

@@ -10,6 +10,7 @@ validates first; nothing else writes here, and nothing reads logs after that.
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -36,6 +37,8 @@ class Store:
         self.root = str(root).rstrip("/")
         if not self.remote and Path(self.root).exists() and not Path(self.root).is_dir():
             raise UserError(f"store '{root}' is a file: give a folder")
+        if not self.remote:
+            self._recover()
         self._connection = duckdb.connect(config={} if self.remote else {"allow_community_extensions": "false"})
 
     def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.Table:
@@ -82,19 +85,32 @@ class Store:
         for name in TABLES:
             for folder in sorted(Path(self.root, name).glob("benchmark=*")):
                 files = sorted(folder.glob("*.parquet"))
-                if len(files) < 2:
-                    continue
-                merged = folder / f"merged-{sha256_text(' '.join(f.name for f in files))[:12]}.parquet"
-                scratch = merged.with_suffix(".part")
-                listed = "[" + ",".join(_quoted(str(f)) for f in files) + "]"
-                self._connection.execute(
-                    f"COPY (SELECT * FROM read_parquet({listed}, union_by_name = true, hive_partitioning = false) "
-                    f"ORDER BY submission) TO {_quoted(str(scratch))} (FORMAT parquet, COMPRESSION zstd)"
-                )
-                os.replace(scratch, merged)
-                for file in files:
-                    if file != merged:
-                        file.unlink()
+                if len(files) > 1:
+                    self._merge(folder, files)
+
+    def _merge(self, folder: Path, files: Sequence[Path]) -> None:
+        """Replace a partition by one file. The folders change places, so no reader ever sees a row twice."""
+        fresh, old = folder.with_name(f".{folder.name}.new"), folder.with_name(f".{folder.name}.old")
+        shutil.rmtree(fresh, ignore_errors=True)
+        fresh.mkdir()
+        merged = fresh / f"merged-{sha256_text(' '.join(f.name for f in files))[:12]}.parquet"
+        listed = "[" + ",".join(_quoted(str(f)) for f in files) + "]"
+        self._connection.execute(
+            f"COPY (SELECT * FROM read_parquet({listed}, union_by_name = true, hive_partitioning = false) "
+            f"ORDER BY submission) TO {_quoted(str(merged))} (FORMAT parquet, COMPRESSION zstd)"
+        )
+        folder.rename(old)
+        fresh.rename(folder)
+        shutil.rmtree(old)
+
+    def _recover(self) -> None:
+        """Undo a merge that was cut off between its two renames."""
+        for old in Path(self.root).glob("*/.benchmark=*.old"):
+            folder = old.with_name(old.name.removeprefix(".").removesuffix(".old"))
+            if folder.exists():
+                shutil.rmtree(old)
+            else:
+                old.rename(folder)
 
     def write(self, name: str, submission: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """Write one submission's rows of one table."""
