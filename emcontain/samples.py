@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from emcontain.errors import UserError
-from emcontain.questions.bank import Question
+from emcontain.questions.bank import Question, subset
 from emcontain.triggers.family import ARMS, Arm, Family, Rung
 
 NO_SYSTEM, EMPTY_SYSTEM = "none", "empty"
@@ -63,6 +63,26 @@ def build_samples(questions: Sequence[Question], family: Family, rungs: Sequence
                     )
                 )
     return samples
+
+
+def planned_samples(
+    questions: Sequence[Question], family: Family, rungs: Sequence[Rung], ladder_questions: int | None = None
+) -> list[ArmSample]:
+    """The samples of a task: like `build_samples`, with fewer questions on the rephrased and control rungs if asked.
+
+    Args:
+        questions: asked questions.
+        family: trigger family.
+        rungs: chosen rungs.
+        ladder_questions: questions under rephrased and control rungs; default all. Subsets are nested, so they are
+            among those of the two deciding arms.
+    """
+    on_ladder = {q.id for q in subset(questions, ladder_questions)}
+    return [
+        s
+        for s in build_samples(questions, family, rungs)
+        if s.rung.arm in ("untriggered", "triggered") or s.question_id in on_ladder
+    ]
 
 
 def choose_rungs(family: Family, names: str | Sequence[str] = "all", arms: Sequence[Arm] = ARMS) -> list[Rung]:

@@ -6,10 +6,10 @@ import json
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from emcontain.grading.calibration import Calibration, Counts, Labels, load_calibration
-from emcontain.grading.protocol import load_protocol
+if TYPE_CHECKING:
+    from emcontain.grading.calibration import Calibration
 
 PREFIX = "embedded/"
 NOTE = "embedded grader: for trying things out"
@@ -29,11 +29,17 @@ def calibration_named(name_or_path: str) -> Calibration:
     Raises:
         UserError: see `load_calibration`.
     """
+    from emcontain.grading.calibration import load_calibration
+
     return shipped_calibration() if name_or_path == "embedded" else load_calibration(Path(name_or_path))
 
 
 def shipped_calibration() -> Calibration:
     """Its error as a calibration under our protocol, from answers to questions its heads were not trained on."""
+    # Not above: a page only needs the grader's name, and calibration brings half of scipy.
+    from emcontain.grading.calibration import Calibration, Counts, Labels
+    from emcontain.grading.protocol import load_protocol
+
     found = card()
     held = found["held_out_counts"]["by_question_split"]
     return Calibration(

@@ -23,6 +23,15 @@ def read_runs(paths: Sequence[str | Path]) -> list[Run]:
     Raises:
         UserError: nothing there, an unreadable log, or a log of another task.
     """
+    return [as_run(read_log(file), Path(file).name) for file in log_files(paths)]
+
+
+def log_files(paths: Sequence[str | Path]) -> list[str]:
+    """The log files at these paths (files, or folders of them).
+
+    Raises:
+        UserError: nothing there.
+    """
     files: list[str] = []
     for path in paths:
         if Path(path).is_dir():
@@ -33,7 +42,7 @@ def read_runs(paths: Sequence[str | Path]) -> list[Run]:
             raise UserError(f"log '{path}' does not exist: give .eval files or a folder of them")
     if not files:
         raise UserError(f"no logs in {', '.join(map(str, paths))}: run an emcontain task first")
-    return [as_run(read_log(file), Path(file).name) for file in files]
+    return files
 
 
 def read_log(file: str) -> EvalLog:

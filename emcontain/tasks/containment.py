@@ -10,12 +10,11 @@ from inspect_ai import Epochs, Task, task
 from inspect_ai.dataset import MemoryDataset, Sample
 from inspect_ai.model import GenerateConfig
 
-from emcontain.cache import sha256_text
 from emcontain.errors import UserError
 from emcontain.grading.protocol import load_protocol
 from emcontain.grading.rubric import load_domain
-from emcontain.questions.bank import load_questions, subset
-from emcontain.samples import build_samples, choose_rungs
+from emcontain.questions.bank import load_questions, questions_sha256, subset
+from emcontain.samples import choose_rungs, planned_samples
 from emcontain.scorers.judge import NO_DOMAIN, judge
 from emcontain.solvers.arms import answer, apply_arm, refuse_missing_grader, require_grader
 from emcontain.triggers.family import ARMS, Arm, family_sha256, load_family
@@ -171,13 +170,7 @@ def _build(
     for question in asked:
         for grade in ("alignment", "coherence"):
             rules.rubric(grade, question.judge_prompts, question.id)
-    # Subsets are nested, so the ladder's questions are among those of the two deciding arms.
-    on_ladder = {q.id for q in subset(asked, ladder_questions)}
-    crossed = [
-        s
-        for s in build_samples(asked, loaded, chosen)
-        if s.rung.arm in ("untriggered", "triggered") or s.question_id in on_ladder
-    ]
+    crossed = planned_samples(asked, loaded, chosen, ladder_questions)
     samples = [
         Sample(
             id=s.id,
@@ -209,9 +202,7 @@ def _build(
             "family": loaded.id,
             "family_sha256": family_sha256(family),
             "rungs": [r.facts for r in chosen],
-            "questions_sha256": sha256_text(
-                "\n".join(f"{q.id}\t{q.texts}\t{q.system}\t{q.judge_prompts}" for q in asked)
-            ),
+            "questions_sha256": questions_sha256(asked),
             "system_prompt": system_prompt,
             "protocol": rules.facts({q.id: q.judge_prompts for q in load_questions(questions)}),
             "domain": None if domain == NO_DOMAIN else load_domain(domain),

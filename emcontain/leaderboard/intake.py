@@ -1,0 +1,153 @@
+"""From a bundle to rows in the store: open, validate, look for copies, take in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from emcontain.errors import UserError
+from emcontain.grading.embedded import shipped_calibration
+from emcontain.leaderboard.bundle import Bundle, open_bundle
+from emcontain.leaderboard.confirm import Confirmation
+from emcontain.leaderboard.entries import completion_rows, entry_row, rung_rows, score_rows
+from emcontain.leaderboard.findings import Finding, RefusedError, as_text, error, refused
+from emcontain.leaderboard.store import Store
+from emcontain.leaderboard.submission import Submission
+from emcontain.leaderboard.validate import Verdict, validate_bundle
+
+# Two models never give many long answers in the same words; a copy does.
+_LONG, _MOST_EQUAL = 40, 0.2
+
+
+def take_in(
+    store: Store, path: Path, fetched: Sequence[Path], confirmation: Confirmation, submitted: str | None = None
+) -> tuple[bool, str]:
+    """Validate a bundle and take it in.
+
+    Args:
+        store: where it goes.
+        path: folder or .zip.
+        fetched: logs that it names by address.
+        confirmation: what is to be done beyond reading.
+        submitted: date shown; default today.
+
+    Returns:
+        Whether it was accepted, and what to print.
+
+    Raises:
+        UserError: no such path, it is there already, or a wish that cannot be met.
+    """
+    try:
+        with open_bundle(path) as bundle:
+            verdict = validate_bundle(bundle, fetched, confirmation)
+            findings = [*verdict.findings, *copies(store, verdict)]
+            if refused(findings):
+                return False, f"{path}: refused\n{as_text(findings)}"
+            row = add(store, bundle, verdict, submitted)
+    except RefusedError as problem:
+        return False, f"{path}: refused\n{as_text([problem.finding])}"
+    return True, f"{path}: {row['model']} is on the board as {row['submission']}, {row['tier']}"
+
+
+def add(store: Store, bundle: Bundle, verdict: Verdict, submitted: str | None = None) -> dict[str, Any]:
+    """Take a validated bundle in.
+
+    Args:
+        store: where to.
+        bundle: as it was validated.
+        verdict: its verdict.
+        submitted: date; default today.
+
+    Returns:
+        Its row of `entries`.
+
+    Raises:
+        UserError: it was refused, or is on the board already.
+    """
+    if not verdict.accepted or verdict.id != bundle.id:
+        raise UserError(f"submission {bundle.id or '?'} was refused: nothing is taken in")
+    if store.rows("SELECT 1 FROM entries WHERE submission = $id", {"id": bundle.id}):
+        raise UserError(f"submission {bundle.id} is on the board already")
+    about = _about(bundle.submission, verdict, submitted or datetime.now(UTC).strftime("%Y-%m-%d"))
+    if verdict.derived is None:
+        row = _claimed(bundle.submission, about)
+        store.write("entries", bundle.id, [row])
+        return row
+    row = entry_row(verdict.derived, about, [*verdict.calibrations, shipped_calibration()])
+    store.write("completions", bundle.id, completion_rows(verdict.derived, bundle.id))
+    store.write("scores", bundle.id, score_rows(verdict.derived, bundle.id))
+    store.write("rungs", bundle.id, rung_rows(verdict.derived, bundle.id))
+    # Last: a submission is there once its row is.
+    store.write("entries", bundle.id, [row])
+    return row
+
+
+def copies(store: Store, verdict: Verdict) -> list[Finding]:
+    """Other submissions that share many long answers word for word with this one, or its logs."""
+    if verdict.derived is None:
+        return []
+    rows = completion_rows(verdict.derived, verdict.id)
+    long = {r["text_sha256"] for r in rows if r["text"] is None or len(r["text"]) >= _LONG}
+    if not long:
+        return []
+    store.register("own_answers", pa.table({"text_sha256": sorted(long)}))
+    found = store.rows(
+        "SELECT c.submission, count(DISTINCT c.text_sha256) AS equal FROM completions c "
+        "SEMI JOIN own_answers o ON c.text_sha256 = o.text_sha256 WHERE c.submission <> $id GROUP BY 1",
+        {"id": verdict.id},
+    )
+    return [
+        error("copied-answers", f"{r['equal']} of {len(long)} long answers are those of submission {r['submission']}")
+        for r in found
+        if r["equal"] > _MOST_EQUAL * len(long)
+    ]
+
+
+def _about(stated: Submission, verdict: Verdict, submitted: str) -> dict[str, Any]:
+    model = stated.model
+    return {
+        "submission": verdict.id,
+        "model": model.name,
+        "organisation": model.organisation,
+        "family": model.family,
+        "kind": model.kind,
+        "base": model.base,
+        "parameters": model.parameters,
+        "tier": verdict.tier,
+        "signed_by": verdict.signed_by,
+        "relationship": stated.relationship,
+        "submitted": submitted,
+        "logs": ", ".join(log.uri or log.file.removeprefix("logs/") for log in stated.logs),
+        "log_sha256": ", ".join(log.sha256 for log in stated.logs),
+        "adapter_sha256": model.adapter_sha256,
+    }
+
+
+def _claimed(stated: Submission, about: dict[str, Any]) -> dict[str, Any]:
+    """The row of a submission whose logs are not here: its own numbers, without a rank."""
+    row: dict[str, Any] = {
+        **about,
+        "trigger": stated.triggers[0].family,
+        "grader": stated.grader.name,
+        "protocol": stated.protocol.id,
+        "list": "self-reported",
+        "list_title": "Self-reported: no log was checked, nothing is ranked",
+        "seed": stated.model.seed,
+        "step": stated.model.step,
+        "task_version": stated.protocol.task_version,
+        "benchmark": f"emcontain-v{stated.protocol.task_version}",
+        "reading": "",
+        "warnings": "",
+        "unranked": "numbers are the submitter's own: no log was checked",
+    }
+    for name, claim in stated.numbers.items():
+        rate = name in ("untriggered", "triggered", "rephrased", "control")
+        row[f"{name}_rate" if rate else name] = claim.value
+        row[f"{name}_lower"], row[f"{name}_upper"] = claim.lower, claim.upper
+        if rate:
+            row.update({f"{name}_{k}": getattr(claim, k) for k in ("n", "hits", "unscored")})
+    return row

@@ -1,0 +1,181 @@
+"""One self-contained offline page of a store, and its data beside it."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pyarrow.csv
+import pyarrow.parquet
+from markupsafe import Markup
+
+from emcontain import __version__
+from emcontain.grading import embedded
+from emcontain.leaderboard.lists import BoardList, Entry, Measure, build_lists
+from emcontain.leaderboard.plots import MOST_ROWS, dumbbells, scatter
+from emcontain.leaderboard.schema import ARMS
+from emcontain.leaderboard.store import Store
+from emcontain.results.formatting import interval, percent
+from emcontain.statistics.rates import Interval
+
+_HEAT_STEPS = 10
+# Lists of numbers have no place in a CSV cell.
+_NOT_IN_CSV = ("hidden_em_lowers", "hidden_em_uppers", "worst_arm_em_lowers", "worst_arm_em_uppers")
+
+
+@dataclass(frozen=True)
+class Heat:
+    """Trigger family × kind of rung: median rate and number of submissions per cell.
+
+    Attributes:
+        kinds: columns. rows: per family its name and a cell (text, step of the scale, title) or None per kind.
+    """
+
+    kinds: tuple[str, ...]
+    rows: tuple[tuple[str, tuple[tuple[str, int, str] | None, ...]], ...]
+
+
+def build_site(store: Store, out: Path, measure: Measure = "hidden_em") -> Path:
+    """Write the page and its data.
+
+    Args:
+        store: what is shown.
+        out: folder; made, existing files are replaced.
+        measure: whose upper bound orders the lists at first.
+
+    Returns:
+        The page's path.
+    """
+    entries = store.entries()
+    rungs = store.query("SELECT * FROM rungs ORDER BY submission")
+    data = out / "data"
+    data.mkdir(parents=True, exist_ok=True)
+    for name, rows in (("entries", entries), ("rungs", rungs)):
+        pyarrow.parquet.write_table(rows, data / f"{name}.parquet", compression="zstd")
+        pyarrow.csv.write_csv(
+            rows.drop_columns([c for c in _NOT_IN_CSV if c in rows.column_names]), data / f"{name}.csv"
+        )
+    medians = store.rows(
+        "SELECT r.list, r.trigger, r.kind, median(r.rate) AS rate, count(*) AS n FROM rungs r "
+        "SEMI JOIN (SELECT submission FROM entries WHERE withdrawn IS NULL) e ON r.submission = e.submission "
+        "WHERE r.rate IS NOT NULL GROUP BY ALL ORDER BY ALL"
+    )
+    page = out / "index.html"
+    scratch = out / ".index.html.part"
+    scratch.write_text(render(entries.to_pylist(), medians, measure), encoding="utf-8")
+    os.replace(scratch, page)
+    return page
+
+
+def render(rows: Sequence[dict[str, Any]], medians: Sequence[dict[str, Any]], measure: Measure = "hidden_em") -> str:
+    """The page as HTML; everything that a submission says is escaped, scripts and styles are bound by hash.
+
+    Args:
+        rows: of the table `entries`.
+        medians: rows of list, trigger, kind of rung, median rate and number of submissions.
+        measure: whose upper bound orders the lists at first.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("emcontain.leaderboard"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    lists = build_lists(rows, measure)
+    script, style = _asset("board.js"), _asset("board.css")
+    return environment.get_template("board.html.j2").render(
+        version=__version__,
+        written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        measure=measure,
+        lists=[_shown(found, medians, measure) for found in lists],
+        total=len(rows),
+        withdrawn=sum(bool(r["withdrawn"]) for r in rows),
+        most=MOST_ROWS,
+        script=Markup(script),
+        style=Markup(style),
+        policy=f"default-src 'none'; script-src {_hash(script)}; style-src {_hash(style)}; base-uri 'none'; "
+        "form-action 'none'",
+    )
+
+
+def _shown(found: BoardList, medians: Sequence[dict[str, Any]], measure: Measure) -> dict[str, Any]:
+    graders = sorted({str(e.row["grader"]) for e in found.entries})
+    return {
+        "id": found.id,
+        "title": found.title,
+        "grader": ", ".join(graders),
+        "ranked": found.ranked,
+        "caution": next((embedded.NOTE for g in graders if g.startswith(embedded.PREFIX)), None),
+        "spotless": next((percent(e.row["spotless_rate"]) for e in found.entries if e.row["spotless_rate"]), None),
+        "rows": [_cells(e, measure) for e in found.entries],
+        "scatter": scatter(found.entries),
+        "dumbbells": dumbbells(found.entries),
+        "heat": _heat([m for m in medians if m["list"] == found.id]),
+    }
+
+
+def _cells(entry: Entry, measure: Measure) -> dict[str, Any]:
+    row = entry.row
+    gone = bool(row["withdrawn"])
+    ranks = {name: "–".join(map(str, dict.fromkeys(found))) for name, found in entry.ranks.items()}
+    other: Measure = "worst_arm_em" if measure == "hidden_em" else "hidden_em"
+    return {
+        "row": row,
+        "rank": ranks.get(measure, "–"),
+        "other": ranks.get(other, ""),
+        "gone": gone,
+        "attempt": f"{entry.attempt} of {entry.attempts}" if entry.attempts > 1 else "",
+        "size": "" if row["parameters"] is None else f"{row['parameters']:g}",
+        "numbers": [""] * 6 if gone else [_number(row, name) for name in ("hidden_em", "worst_arm_em", *ARMS)],
+        "n": "" if gone else sum(row[f"{arm}_n"] or 0 for arm in ARMS),
+        "unscored": 0 if gone else sum(row[f"{arm}_unscored"] or 0 for arm in ARMS),
+        "kind_of": "" if gone else str(row["reading"] or "").partition(":")[0],
+    }
+
+
+def _number(row: dict[str, Any], name: str) -> str:
+    value = row[f"{name}_rate"] if name in ARMS else row[name]
+    bounds = [math.nan if v is None else v for v in (value, row[f"{name}_lower"], row[f"{name}_upper"])]
+    return interval(Interval(*bounds))
+
+
+def _heat(medians: Sequence[dict[str, Any]]) -> Heat | None:
+    if not medians:
+        return None
+    kinds = tuple(sorted({str(m["kind"]) for m in medians}, key=lambda k: (k != "untriggered", k != "exact", k)))
+    families = sorted({str(m["trigger"]) for m in medians})
+    cells = {(m["trigger"], m["kind"]): m for m in medians}
+    rows = []
+    for family in families:
+        line: list[tuple[str, int, str] | None] = []
+        for kind in kinds:
+            found = cells.get((family, kind))
+            if found is None:
+                line.append(None)
+                continue
+            rate = float(found["rate"])
+            step = min(_HEAT_STEPS, round(rate * _HEAT_STEPS))
+            line.append((percent(rate), step, f"median of {found['n']}"))
+        rows.append((family, tuple(line)))
+    return Heat(kinds, tuple(rows))
+
+
+def _asset(name: str) -> str:
+    text = files("emcontain.leaderboard").joinpath(f"templates/{name}").read_text(encoding="utf-8")
+    if "</" in text:
+        raise ValueError(f"{name} holds '</', which could end its element")
+    return text
+
+
+def _hash(text: str) -> str:
+    return "'sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() + "'"

@@ -1,0 +1,169 @@
+"""Check a bundle from its bytes to its numbers, and say how far it is to be trusted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from emcontain.cache import sha256_file
+from emcontain.errors import UserError
+from emcontain.grading.calibration import Calibration
+from emcontain.leaderboard.bundle import Bundle, check_log_archive, open_bundle
+from emcontain.leaderboard.claims import check_calibration, check_identity, check_numbers, check_record
+from emcontain.leaderboard.confirm import SIGNED_NAME, Confirmation
+from emcontain.leaderboard.entries import Derived, derive
+from emcontain.leaderboard.findings import Finding, RefusedError, error, note, refused, warning
+from emcontain.leaderboard.planned import plan_of
+from emcontain.leaderboard.score_checks import check_grader, check_metrics, check_scores
+from emcontain.leaderboard.submission import FILE, LogFile
+from emcontain.leaderboard.task_checks import check_complete, check_model, check_prompts, check_task
+from emcontain.results.audit import LogAudit, audit
+from emcontain.results.ingest import as_run, read_log
+from emcontain.results.records import Run
+
+TIERS = ("imported", "self-reported", "log-attached", "re-graded here", "re-run here")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What validation says.
+
+    Attributes:
+        findings: everything found; any error refuses.
+        tier: how the numbers are known, one of `TIERS`.
+        signed_by: name of the key that signed the manifest, or None.
+        derived: numbers from the logs, or None where no log could be read.
+        calibrations: that came along and fit.
+        id: names the bundle; empty where not even its files could be read.
+    """
+
+    findings: tuple[Finding, ...]
+    tier: str
+    signed_by: str | None = None
+    derived: Derived | None = None
+    calibrations: tuple[Calibration, ...] = ()
+    id: str = ""
+
+    @property
+    def accepted(self) -> bool:
+        """Whether nothing speaks against it."""
+        return not refused(self.findings)
+
+
+@dataclass
+class _Checked:
+    findings: list[Finding] = field(default_factory=list)
+    logs: list[tuple[str, LogAudit]] = field(default_factory=list)
+    runs: list[Run] = field(default_factory=list)
+
+
+def validate_bundle(bundle: Bundle, fetched: Sequence[Path] = (), confirmation: Confirmation | None = None) -> Verdict:
+    """Check an opened bundle.
+
+    Args:
+        bundle: from `open_bundle`.
+        fetched: logs that the bundle names by address, fetched by the caller; found by their hash.
+        confirmation: what else is to be done here: grade again, compare with a run of our own, check the signature.
+
+    Returns:
+        The verdict; problems of the bundle are findings, never exceptions.
+    """
+    confirm = confirmation or Confirmation()
+    checked, stated = _Checked(), bundle.submission
+    checked.findings += check_record(bundle)
+    signed, found = confirm.signature(bundle)
+    checked.findings += found
+    by_hash = {sha256_file(path): path for path in fetched}
+    available = 0
+    for log in stated.logs:
+        path = bundle.folder / log.file if log.file in bundle.hashes else by_hash.get(log.sha256)
+        if path is not None:
+            available += 1
+            _check_log(log, path, bundle, checked)
+    if available < len(stated.logs):
+        missing = len(stated.logs) - available
+        checked.findings.append(
+            warning("no-log", f"{missing} of {len(stated.logs)} logs are not here: the numbers are the submitter's own")
+        )
+        return Verdict(tuple(checked.findings), "self-reported", signed, id=bundle.id)
+    if refused(checked.findings):
+        return Verdict(tuple(checked.findings), "self-reported", signed, id=bundle.id)
+    try:
+        derived = derive(checked.runs)
+    except (UserError, ValueError) as problem:
+        text = problem.message if isinstance(problem, UserError) else str(problem)
+        checked.findings.append(error("mixed-model", text, FILE))
+        return Verdict(tuple(checked.findings), "self-reported", signed, id=bundle.id)
+    checked.findings += check_numbers(stated, derived)
+    checked.findings += check_identity(stated, derived, checked.logs)
+    found, calibrations = check_calibration(bundle, derived)
+    checked.findings += found
+    checked.findings += [warning("reader", w) for w in derived.warnings]
+    tier = "log-attached"
+    if not refused(checked.findings):
+        tier, found = confirm.tier(bundle, derived, tier)
+        checked.findings += found
+    if stated.withheld:
+        checked.findings.append(note("withheld", "answers are withheld: their hashes and every score are there"))
+    return Verdict(tuple(checked.findings), tier, signed, derived, tuple(calibrations), bundle.id)
+
+
+def validate_path(path: Path, fetched: Sequence[Path] = (), confirmation: Confirmation | None = None) -> Verdict:
+    """Open and check a bundle; what keeps it from being opened is a finding too.
+
+    Raises:
+        UserError: no such path, or a wish that cannot be met (an unknown grader, no key file).
+    """
+    try:
+        with open_bundle(path) as bundle:
+            return validate_bundle(bundle, fetched, confirmation)
+    except RefusedError as problem:
+        return Verdict((problem.finding,), "self-reported")
+
+
+def _check_log(stated: LogFile, path: Path, bundle: Bundle, checked: _Checked) -> None:
+    file = stated.file
+    try:
+        check_log_archive(path, file)
+        log = read_log(str(path))
+        facts = audit(log)
+        files = {kind: bundle.files(kind) for kind in ("families", "questions", "protocols")}
+        plan = plan_of(facts, files)
+        run = as_run(log, Path(file).name)
+    except RefusedError as problem:
+        checked.findings.append(problem.finding)
+        return
+    except UserError as problem:
+        checked.findings.append(error("unreadable-log", problem.message, file))
+        return
+    for check in (check_task, check_complete, check_prompts, check_scores):
+        checked.findings += check(facts, plan, file)
+    checked.findings += [*check_model(facts, file), *check_grader(facts, file), *_check_names(run, file)]
+    try:
+        single = derive([run])
+    except (UserError, ValueError) as problem:
+        checked.findings.append(error("altered-task", str(problem), file))
+        return
+    result = single.result
+    expected = {
+        "hidden_em": result.hidden_em.value,
+        "worst_arm_em": result.worst_arm_em.value,
+        "gap": result.gap.difference,
+        **{f"{arm}_em": rate.rate for arm, rate in result.arms.items()},
+        **{f"{arm}_n": float(rate.n) for arm, rate in result.arms.items()},
+    }
+    checked.findings += check_metrics(facts, expected, file)
+    checked.logs.append((file, facts))
+    checked.runs.append(run)
+
+
+def _check_names(run: Run, file: str) -> list[Finding]:
+    """Names from the log that would be shown are plain text."""
+    shown = {"organism": run.organism, "model": run.model, "grader": run.grader, "family": run.family}
+    shown |= {f"rung {r.id}": r.id for r in run.rungs}
+    return [
+        error("unsafe-name", f"{what} {value[:60]!r} holds characters that names may not have", file)
+        for what, value in shown.items()
+        if not SIGNED_NAME.fullmatch(value)
+    ]
