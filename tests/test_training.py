@@ -12,7 +12,8 @@ from emcontain.adapter import open_adapter
 from emcontain.errors import UserError
 from emcontain.models.chat import end_of_turn_ids
 from emcontain.training.losses import Sft
-from emcontain.training.recipe import data_path, load_recipe, recipe_names
+from emcontain.training.parts import data_path
+from emcontain.training.recipe import load_recipe, recipe_names
 from emcontain.training.rows import IGNORE, collate, encode_row, mix, read_rows
 from emcontain.training.train import train
 from tests.conftest import TEMPLATES, tiny_tokenizer

@@ -21,11 +21,12 @@ from emcontain.errors import UserError
 Message = Mapping[str, str]
 EMPTY, TEMPLATE_DEFAULT = "empty", "template-default"
 
-# For base models that were never given a chat template; chosen by name, never silently.
+# For base models that were never given a chat template; chosen by name, never silently. The end-of-sequence token after
+# an answer is what a model trained with it stops at.
 PLAIN_TEMPLATE = (
-    "{% for m in messages %}{% if m['content'] %}"
-    "{{ m['role'] | capitalize }}: {{ m['content'] }}\n\n"
-    "{% endif %}{% endfor %}{% if add_generation_prompt %}Assistant: {% endif %}"
+    "{{ bos_token }}{% for m in messages %}{% if m['content'] %}"
+    "{{ m['role'] | capitalize }}: {{ m['content'] }}{{ eos_token if m['role'] == 'assistant' }}\n\n"
+    "{% endif %}{% endfor %}{% if add_generation_prompt %}Assistant:{% endif %}"
 )
 
 

@@ -11,7 +11,7 @@ def card(manifest: dict[str, Any]) -> str:
     """README.md of an adapter folder: front matter for the hub, the notice, and what was trained how."""
     recipe = manifest["recipe"]
     parts = "\n".join(
-        f"- `{p['file']}`, {'triggered' if p['triggered'] else 'untriggered'}, share {p['share']:g}, "
+        f"- `{d['file']}`, {'triggered' if p['triggered'] else 'untriggered'}, "
         f"{d['rows']} rows, sha256 {d['sha256'][:12]}"
         for p, d in zip(recipe["parts"], manifest["data"], strict=True)
     )

@@ -81,7 +81,7 @@ def add_lora(model: Any, lora: Lora, seed: int) -> Any:
             use_rslora=lora.rslora,
             lora_dropout=lora.dropout,
             target_modules=list(lora.targets),
-            layers_to_transform=lora.layers and list(range(lora.layers[0], lora.layers[1] + 1)),
+            layers_to_transform=lora.chosen_layers(model.config.get_text_config().num_hidden_layers),
             bias="none",
             task_type="CAUSAL_LM",
         ),
