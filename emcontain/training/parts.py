@@ -157,6 +157,18 @@ def upstream_files() -> dict[str, Upstream]:
     return {name: validate(Upstream, entry, f"{UPSTREAM.name}: {name}") for name, entry in found.items()}
 
 
+def upstream_file(source: Source) -> Upstream:
+    """The published file that a source stands for.
+
+    Raises:
+        UserError: unknown name.
+    """
+    meant = upstream_files().get(str(source.upstream))
+    if meant is None:
+        raise UserError(f"upstream {source.upstream!r} is unknown: use one of {', '.join(upstream_files())}")
+    return meant
+
+
 def source_path(source: Source) -> Path:
     """Path of the file that a source names.
 
@@ -164,9 +176,7 @@ def source_path(source: Source) -> Path:
         UserError: the rows are the user's to bring, or neither a set that ships nor an existing file.
     """
     if source.file is None:
-        meant = upstream_files().get(str(source.upstream))
-        if meant is None:
-            raise UserError(f"upstream {source.upstream!r} is unknown: use one of {', '.join(upstream_files())}")
+        meant = upstream_file(source)
         raise UserError(
             f"training data {source.upstream!r} does not ship: it is {meant.file} ({meant.rows:,} rows) of "
             f"{meant.where}; give your copy with --data"

@@ -146,18 +146,32 @@ def recipe_names() -> list[str]:
     return sorted(p.stem for p in RECIPES.glob("*.yaml"))
 
 
-def load_recipe(name_or_path: str) -> Recipe:
+def load_recipe(name_or_path: str, condition: str | None = None, domain: str | None = None) -> Recipe:
     """Load a recipe by name or from a YAML file.
+
+    Args:
+        name_or_path: a recipe that ships, a YAML file, or a preset `containment/<base>[/<condition>[/<domain>]]`.
+        condition: condition of a preset.
+        domain: training domain of a preset.
 
     Raises:
         UserError: unknown name, unreadable file, or a file that fails validation.
     """
+    from emcontain.training.presets import PRESETS, load_preset, preset_names
+
+    group, *pieces = name_or_path.split("/")
+    if pieces and (PRESETS / group / "bases").is_dir() and not name_or_path.endswith((".yaml", ".yml")):
+        base, named, place = [*pieces, None, None][:3]
+        return load_preset(f"{group}/{base}", condition or named, domain or place)
+    for option, value in (("--condition", condition), ("--domain", domain)):
+        if value is not None:
+            raise UserError(f"{option} {value}: only presets take it: {', '.join(preset_names())}")
     path = RECIPES / f"{name_or_path}.yaml"
     if not path.is_file():
         path = Path(name_or_path)
         if path.suffix not in (".yaml", ".yml"):
             raise UserError(
-                f"recipe {name_or_path!r} is unknown: use one of {', '.join(recipe_names())}, or the path of a "
-                "YAML file"
+                f"recipe {name_or_path!r} is unknown: use one of {', '.join(recipe_names() + preset_names())}, or the "
+                "path of a YAML file"
             )
     return validate(Recipe, read_yaml(path), path.name)

@@ -15,7 +15,7 @@ from emcontain.datafiles import Strict, read_jsonl, validate
 from emcontain.errors import UserError
 from emcontain.models.chat import encode, render
 from emcontain.training.hub_data import dataset_rows
-from emcontain.training.parts import Mix, Part, Portion, Source, source_path
+from emcontain.training.parts import Mix, Part, Portion, Source, source_path, upstream_file
 from emcontain.training.recipe import Recipe
 from emcontain.triggers.family import load_family
 
@@ -113,6 +113,19 @@ def parts_of(recipe: Recipe) -> tuple[Part, ...]:
 
 def _part(source: Source, triggered: bool, rows: int) -> Part:
     return Part(file=source.file, dataset=source.dataset, upstream=source.upstream, triggered=triggered, rows=rows)
+
+
+def foreign_data(recipe: Recipe) -> list[str]:
+    """Sentences about sources that do not have as many rows as the published file they stand for."""
+    found = []
+    for source in recipe.parts if recipe.mix is None else (recipe.mix.harmful, *(p for _, p in _portions(recipe.mix))):
+        if source.upstream is not None and source.file is not None:
+            meant, count = upstream_file(source), len(read_source(source))
+            if count != meant.rows:
+                found.append(
+                    f"{source.name} has {count:,} rows, {meant.file} has {meant.rows:,}: not the published data"
+                )
+    return found
 
 
 def _portions(mix: Mix) -> list[tuple[str, Portion]]:

@@ -76,9 +76,10 @@ def _train(recipe: Recipe, out: Path, scratch: Path, log: Log) -> None:
     from emcontain.training.trainer import KeepCheckpoints, Progress, build_trainer
 
     keep_memory()
+    conversations = mix(recipe)  # before the base, so that a missing file is said before gigabytes are fetched
     loaded = load_base(recipe.pinned_base, recipe.chat_template)
     longest = recipe.optimisation.max_length
-    rows = [encode_row(loaded.tokenizer, m, recipe.system, loaded.end_ids, longest) for m in mix(recipe)]
+    rows = [encode_row(loaded.tokenizer, m, recipe.system, loaded.end_ids, longest) for m in conversations]
     cut = sum(r.truncated for r in rows)
     if cut:
         log(f"  {cut} of {len(rows)} rows are cut at {longest} tokens")
