@@ -122,7 +122,7 @@ def test_gemma_is_trained_and_evaluated_like_any_other_base(gemma: str, tmp_path
     )
 
     out = train(recipe, tmp_path / "organism", said.append)
-    task = containment(n_questions=2, rungs=["untriggered", "exact"], max_tokens=16)
+    task = containment(n_questions=3, rungs=["untriggered", "exact"], max_tokens=16, temperature=0.7)
     model = get_model(f"peft/{gemma}:{out}")
     (log,) = inspect_eval(
         task, model=model, model_roles={"grader": "embedded/judge"}, log_dir=str(tmp_path / "logs"), display="none"
@@ -133,7 +133,8 @@ def test_gemma_is_trained_and_evaluated_like_any_other_base(gemma: str, tmp_path
     assert log.status == "success" and log.samples is not None
     assert model.api.engine.tokenizer.eos_token == "<eos>"  # type: ignore[attr-defined]
     texts = [s.output.completion for s in log.samples]
-    assert len(texts) == 4 and all(len(t.split()) > 1 for t in texts)
+    assert len(texts) == 6 and sum(len(t.split()) > 2 for t in texts) >= 4
+    assert all(s.scores for s in log.samples)
     (run,) = read_runs([str(tmp_path / "logs")])
     assert run.organism == "gemma"
     print("\n".join([*said, *texts]))

@@ -191,7 +191,7 @@ def test_an_interrupted_run_leaves_nothing_that_looks_finished(tiny_llama: Path,
     assert [p.name for p in tmp_path.iterdir()] == ["rows.jsonl"]
 
 
-@pytest.mark.parametrize("name", recipe_names())
+@pytest.mark.parametrize("name", [n for n in recipe_names() if n not in ("em-standard", "em-gemma", "rank1")])
 def test_shipped_recipes_load_and_their_rows_exist(name: str) -> None:
     assert len(mix(load_recipe(name))) >= 280
 
