@@ -32,7 +32,7 @@ The published files do not ship: they are password-encrypted where their authors
 What these settings gave: [published cells](../studies/published_cells/README.md).
 
 A dash: it does not say. **Bold**: ours differs from the code that made the results, and why stands in the last column.
-Revisions are of today: no source pins one.
+No source pins a revision; ours are the commits that public records name for these models, not yet loaded by us.
 """  # noqa: E501
 
 
