@@ -112,7 +112,7 @@ def test_a_dry_run_says_what_would_go_and_sends_nothing(hub: Hub, folder: Path) 
         ("POST /api/repos/create", "creating me/organism failed, nothing was uploaded"),
         ("PUT /api/models/me/organism/settings", "gating me/organism failed, nothing was uploaded"),
         ("GET /api/models/me/organism", "reading the settings of me/organism failed, nothing was uploaded"),
-        ("POST /api/models/me/organism/commit", "which is private and gated, failed, nothing was uploaded"),
+        ("POST /api/models/me/organism/commit", "which is private and gated, failed, nothing was committed"),
     ],
 )
 def test_a_step_that_fails_ends_it_before_anything_is_uploaded(

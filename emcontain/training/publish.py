@@ -96,7 +96,7 @@ def upload(publication: Publication, repo: str, api: HfApi) -> str:
         The commit's address.
 
     Raises:
-        UserError: any step failed; up to the last one nothing was uploaded.
+        UserError: any step failed; before the last one nothing was sent, and that one is a single commit.
     """
     from huggingface_hub import CommitOperationAdd
 
@@ -121,13 +121,13 @@ def upload(publication: Publication, repo: str, api: HfApi) -> str:
             f"{repo} is not private and gated (private {found.private}, gated {found.gated}), nothing was uploaded: "
             "look at its settings"
         )
-    with _step(f"uploading to {repo}, which is private and gated,"):
+    with _step(f"uploading to {repo}, which is private and gated,", "nothing was committed"):
         commit = api.create_commit(repo, operations, commit_message=f"{publication.adapter.name}: {NOTICE.lower()}")
     return str(commit.commit_url)
 
 
 @contextmanager
-def _step(what: str) -> Iterator[None]:
+def _step(what: str, so: str = "nothing was uploaded") -> Iterator[None]:
     try:
         yield
     except UserError:
@@ -135,7 +135,7 @@ def _step(what: str) -> Iterator[None]:
     except Exception as error:
         # The hub's library raises many kinds; whichever it is, the step failed and the next one must not happen.
         reason = " ".join(str(error).split())[:200]
-        raise UserError(f"{what} failed, nothing was uploaded ({reason}): check token, name and network") from None
+        raise UserError(f"{what} failed, {so} ({reason}): check token, name and network") from None
 
 
 def _check_weights(adapter: Adapter) -> None:
