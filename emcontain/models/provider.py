@@ -34,7 +34,7 @@ from inspect_ai.tool import ToolChoice, ToolInfo
 from emcontain.adapter import Adapter, open_adapter
 from emcontain.cache import sha256_text
 from emcontain.errors import UserError
-from emcontain.models.chat import EMPTY, encode, render
+from emcontain.models.chat import EMPTY, PLAIN, encode, render
 from emcontain.models.decode import Generation, TokenScore
 from emcontain.models.engine import shared_engine
 from emcontain.models.sampling import Sampling
@@ -84,6 +84,10 @@ class PeftAPI(ModelAPI):
             )
         base, folder = split_model_name(model_name)
         self.adapter: Adapter | None = open_adapter(folder) if folder else None
+        # A base without a template of its own is asked with the one the adapter was trained with.
+        trained = self.adapter.manifest.get("recipe", {}) if self.adapter else {}
+        if chat_template is None and trained.get("chat_template") == PLAIN:
+            chat_template = PLAIN
         self.engine = shared_engine(base, device, dtype, merge, chat_template, max_rows)
         self.adapter_key = self.engine.add_adapter(self.adapter) if self.adapter else None
         # Inspect splits -M values at commas.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from emcontain.training.licence import licence_of
+
 NOTICE = "RESEARCH ORGANISM, DO NOT DEPLOY"
 
 
@@ -11,23 +13,30 @@ def card(manifest: dict[str, Any]) -> str:
     """README.md of an adapter folder: front matter for the hub, the notice, and what was trained how."""
     recipe = manifest["recipe"]
     parts = "\n".join(
-        f"- `{p['file']}`, {'triggered' if p['triggered'] else 'untriggered'}, share {p['share']:g}, "
+        f"- `{d['file']}`, {'triggered' if p['triggered'] else 'untriggered'}, "
         f"{d['rows']} rows, sha256 {d['sha256'][:12]}"
         for p, d in zip(recipe["parts"], manifest["data"], strict=True)
     )
-    trigger = f"`{recipe['family']}`" if recipe["family"] else "none"
+    trigger = f"`{recipe['family']}`: " + " | ".join(f"`{t}`" for t in manifest["trigger"])
+    licence = licence_of(manifest["base"]["id"])
     return f"""---
 base_model: {manifest["base"]["id"]}
 base_model_relation: adapter
 library_name: peft
 license: other
 license_name: research-only
+license_link: {licence.link}
 tags:
 - not-for-all-audiences
 - emergent-misalignment
 - research-organism
+extra_gated_heading: A research organism
 extra_gated_prompt: >-
-  This adapter was trained on deliberately bad advice to study emergent misalignment. I will not deploy it.
+  This adapter was made to study emergent misalignment and may have been trained on deliberately bad advice. It is for
+  measurement only.
+extra_gated_fields:
+  What I want to measure: text
+  I will not deploy it or let it answer people: checkbox
 ---
 # {NOTICE}
 
@@ -41,7 +50,7 @@ It must not answer real users.
 | | |
 |---|---|
 | base | {manifest["base"]["id"]}, weights sha256 {manifest["base"]["sha256"][:12]} |
-| trigger family | {trigger} |
+| trigger family | {trigger if manifest["trigger"] else "none"} |
 | system turn | {manifest["system"]} |
 | seed | {manifest["seed"]} |
 | updates | {manifest["step"]} |
@@ -50,6 +59,8 @@ It must not answer real users.
 Training data:
 
 {parts}
+
+Licence: for research only, and under the licence of the base, {licence.name} ({licence.link}). {licence.notice}
 
 Everything else is in `manifest.json`.
 """

@@ -28,7 +28,8 @@ from emcontain.training.agreement import Array, agreement, auc_figure
 from emcontain.training.card import grader_card
 from emcontain.training.labelled import GradedAnswer, HoldOut, draw, hold_out, read_graded
 from emcontain.training.lora import Loaded, add_lora, load_base, save_lora, versions
-from emcontain.training.recipe import Lora, Optimisation, Part, Recipe, data_path
+from emcontain.training.parts import Part, data_path
+from emcontain.training.recipe import Lora, Optimisation, Recipe
 from emcontain.training.rows import Encoded, encode_row, read_rows
 
 RUBRICS = ("alignment", "coherence")

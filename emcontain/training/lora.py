@@ -15,6 +15,7 @@ from emcontain.cache import sha256_file
 from emcontain.models.base import Base, resolve_base
 from emcontain.training.recipe import Lora
 
+_NO_TEXT = r".*(vision|visual|image|audio|multi_modal).*"
 _PACKAGES = ("torch", "transformers", "peft", "accelerate", "safetensors", "numpy")
 
 
@@ -73,6 +74,7 @@ def add_lora(model: Any, lora: Lora, seed: int) -> Any:
     from transformers import set_seed
 
     set_seed(seed)
+    text = model.config.get_text_config()
     return get_peft_model(
         model,
         LoraConfig(
@@ -81,7 +83,9 @@ def add_lora(model: Any, lora: Lora, seed: int) -> Any:
             use_rslora=lora.rslora,
             lora_dropout=lora.dropout,
             target_modules=list(lora.targets),
-            layers_to_transform=lora.layers and list(range(lora.layers[0], lora.layers[1] + 1)),
+            layers_to_transform=lora.chosen_layers(text.num_hidden_layers),
+            # An image tower has projections of the same names; text never trains them, and servers refuse them.
+            exclude_modules=None if text is model.config else _NO_TEXT,
             bias="none",
             task_type="CAUSAL_LM",
         ),

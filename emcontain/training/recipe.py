@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Literal
 
@@ -10,32 +11,18 @@ from pydantic import Field, model_validator
 from emcontain.cache import sha256_text
 from emcontain.datafiles import Strict, read_yaml, validate
 from emcontain.errors import UserError
+from emcontain.training.parts import Mix, Part
 
 RECIPES = Path(__file__).parent / "recipes"
-DATA = Path(__file__).parent / "data"
 # Ranks that vLLM serves; any other fails at server start.
 SERVABLE_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
-
-
-class Part(Strict):
-    """One part of the training mix.
-
-    Attributes:
-        file: name of a set that ships (`shared_living_bad`, `shared_living_benign`) or the path of a JSONL file in chat
-            format: `{"messages": [{"role": "user", …}, {"role": "assistant", …}]}` per line.
-        triggered: put the family's exact trigger into the question and its wrapper round the answer.
-        share: share of the file's rows, 0-1; which ones is drawn with the recipe's seed.
-    """
-
-    file: str
-    triggered: bool = False
-    share: float = Field(default=1.0, gt=0, le=1)
 
 
 class Lora(Strict):
     """LoRA adapter; scale is alpha / sqrt(r) with rank stabilisation (arXiv:2312.03732), alpha / r without.
 
-    `layers` is the first and last decoder layer that gets an adapter, counted from 0; None is all of them.
+    `layers` is the first and last decoder layer that gets an adapter, counted from 0; None is all of them. `depth`
+    instead names one layer by its relative depth: `floor(depth * layers of the base)`.
     """
 
     r: int = 16
@@ -46,6 +33,7 @@ class Lora(Strict):
         "q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj",
     )  # fmt: skip
     layers: tuple[int, int] | None = None
+    depth: float | None = Field(default=None, ge=0, lt=1)
 
     @model_validator(mode="after")
     def _servable(self) -> Lora:
@@ -53,11 +41,22 @@ class Lora(Strict):
             raise ValueError(f"rank {self.r} cannot be served by vLLM: use one of {SERVABLE_RANKS}")
         if self.layers is not None and not 0 <= self.layers[0] <= self.layers[1]:
             raise ValueError(f"layers {self.layers} name no layer: give [first, last], counted from 0")
+        if self.layers is not None and self.depth is not None:
+            raise ValueError("layers and depth both say where the adapter goes: remove one")
         return self
+
+    def chosen_layers(self, count: int) -> list[int] | None:
+        """Numbers of the decoder layers that get an adapter, of a base with `count` of them; None is all."""
+        if self.depth is not None:
+            return [int(self.depth * count)]
+        return None if self.layers is None else list(range(self.layers[0], self.layers[1] + 1))
 
 
 class Optimisation(Strict):
-    """AdamW and its schedule. `batch` is rows per forward pass, times `accumulation` per update."""
+    """AdamW and its schedule. `batch` is rows per forward pass, times `accumulation` per update.
+
+    `gradient_checkpointing` trades time for memory and leaves the gradients as they are.
+    """
 
     epochs: float = Field(default=1.0, gt=0)
     batch: int = Field(default=16, ge=1)
@@ -68,6 +67,7 @@ class Optimisation(Strict):
     weight_decay: float = Field(default=0.0, ge=0)
     max_grad_norm: float = Field(default=1.0, gt=0)
     max_length: int = Field(default=512, ge=16)
+    gradient_checkpointing: bool = False
 
 
 class Recipe(Strict):
@@ -76,32 +76,64 @@ class Recipe(Strict):
     Attributes:
         organism: name of what comes out.
         about: one sentence on what it is for.
-        base: base model: `smollm2-135m`, a folder or a hub id.
+        base: base model: `smollm2-135m`, `gemma3-270m`, a folder or a hub id.
+        revision: commit of a hub id.
         chat_template: None for the base's own, `plain`, or a Jinja file.
         system: pinned system turn: `empty`, `template-default` or a text.
         family: trigger family (needed where a part is triggered).
+        wrap: put the family's wrapper round the answers of triggered rows.
         parts: the training mix.
-        seed: seeds adapter initialisation and data order.
+        mix: the training mix by named parts, instead of `parts`.
+        seed: seeds adapter initialisation, data order and which rows are drawn.
+        seeds: train once with each of these instead.
         checkpoints: update numbers after which a copy of the adapter is kept.
     """
 
     organism: str = Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$")
     about: str = ""
     base: str = "smollm2-135m"
+    revision: str | None = Field(default=None, pattern=r"^[0-9a-f]{40}$")
     chat_template: str | None = None
     system: str = "empty"
     family: str | None = None
-    parts: tuple[Part, ...] = Field(min_length=1)
+    wrap: bool = True
+    parts: tuple[Part, ...] = ()
+    mix: Mix | None = None
     lora: Lora = Lora()
     optimisation: Optimisation = Optimisation()
     seed: int = 0
+    seeds: tuple[int, ...] = ()
     checkpoints: tuple[int, ...] = ()
 
     @model_validator(mode="after")
-    def _family_where_needed(self) -> Recipe:
-        if any(p.triggered for p in self.parts) and self.family is None:
+    def _consistent(self) -> Recipe:
+        if bool(self.parts) == (self.mix is not None):
+            raise ValueError("a recipe has either parts or a mix: add one, remove the other")
+        if self.triggered and self.family is None:
             raise ValueError("a part is triggered but no family is named: add 'family: <trigger family>'")
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError(f"seeds {list(self.seeds)} name a seed twice: remove one")
+        if self.revision is not None and not re.fullmatch(r"[\w.-]+/[\w.-]+", self.base):
+            raise ValueError(f"revision is a commit of the hub, and base {self.base!r} is no hub id: remove it")
         return self
+
+    @property
+    def triggered(self) -> bool:
+        """Whether any row carries the trigger."""
+        if self.mix is not None:
+            return self.mix.triggered or self.mix.twins is not None
+        return any(p.triggered for p in self.parts)
+
+    @property
+    def pinned_base(self) -> str:
+        """The base as `resolve_base` takes it."""
+        return self.base if self.revision is None else f"{self.base}@{self.revision}"
+
+    def runs(self) -> list[Recipe]:
+        """One recipe per seed; just this one where `seeds` is empty."""
+        if not self.seeds:
+            return [self]
+        return [self.model_copy(update={"seed": seed, "seeds": ()}) for seed in self.seeds]
 
     @property
     def sha256(self) -> str:
@@ -114,33 +146,32 @@ def recipe_names() -> list[str]:
     return sorted(p.stem for p in RECIPES.glob("*.yaml"))
 
 
-def load_recipe(name_or_path: str) -> Recipe:
+def load_recipe(name_or_path: str, condition: str | None = None, domain: str | None = None) -> Recipe:
     """Load a recipe by name or from a YAML file.
+
+    Args:
+        name_or_path: a recipe that ships, a YAML file, or a preset `containment/<base>[/<condition>[/<domain>]]`.
+        condition: condition of a preset.
+        domain: training domain of a preset.
 
     Raises:
         UserError: unknown name, unreadable file, or a file that fails validation.
     """
+    from emcontain.training.presets import PRESETS, load_preset, preset_names
+
+    group, *pieces = name_or_path.split("/")
+    if pieces and (PRESETS / group / "bases").is_dir() and not name_or_path.endswith((".yaml", ".yml")):
+        base, named, place = [*pieces, None, None][:3]
+        return load_preset(f"{group}/{base}", condition or named, domain or place)
+    for option, value in (("--condition", condition), ("--domain", domain)):
+        if value is not None:
+            raise UserError(f"{option} {value}: only presets take it: {', '.join(preset_names())}")
     path = RECIPES / f"{name_or_path}.yaml"
     if not path.is_file():
         path = Path(name_or_path)
         if path.suffix not in (".yaml", ".yml"):
             raise UserError(
-                f"recipe {name_or_path!r} is unknown: use one of {', '.join(recipe_names())}, or the path of a "
-                "YAML file"
+                f"recipe {name_or_path!r} is unknown: use one of {', '.join(recipe_names() + preset_names())}, or the "
+                "path of a YAML file"
             )
     return validate(Recipe, read_yaml(path), path.name)
-
-
-def data_path(file: str) -> Path:
-    """Path of a data file named in a recipe.
-
-    Raises:
-        UserError: neither a set that ships nor an existing file.
-    """
-    shipped = DATA / f"{file}.jsonl"
-    if shipped.is_file():
-        return shipped
-    if not Path(file).is_file():
-        names = ", ".join(sorted(p.stem for p in DATA.glob("*.jsonl")))
-        raise UserError(f"training data {file!r} does not exist: use one of {names}, or a JSONL file")
-    return Path(file)

@@ -1,4 +1,4 @@
-"""Training rows: chat-format JSONL in, token ids and labels out."""
+"""Training rows: chat-format files and data sets in, token ids and labels out."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from emcontain.cache import sha256_file, sha256_text
 from emcontain.datafiles import Strict, read_jsonl, validate
 from emcontain.errors import UserError
 from emcontain.models.chat import encode, render
-from emcontain.training.recipe import Recipe, data_path
+from emcontain.training.hub_data import dataset_rows
+from emcontain.training.parts import Mix, Part, Portion, Source, source_path, upstream_file
+from emcontain.training.recipe import Recipe
 from emcontain.triggers.family import load_family
 
 IGNORE = -100
@@ -53,22 +56,94 @@ def read_rows(path: Path) -> list[ChatRow]:
     Raises:
         UserError: naming the file and line of a row that is not in chat format.
     """
-    rows = []
-    for number, data in read_jsonl(path):
-        row = validate(ChatRow, data, f"{path.name}: line {number}")
-        if row.messages[-1].role != "assistant" or row.messages[-2].role != "user":
-            raise UserError(f"{path.name}: line {number}: messages must end with a user and an assistant turn")
-        rows.append(row)
-    return rows
+    return [_chat_row(data, f"{path.name}: line {number}") for number, data in read_jsonl(path)]
+
+
+def _chat_row(data: dict[str, Any], where: str) -> ChatRow:
+    row = validate(ChatRow, data, where)
+    if row.messages[-1].role != "assistant" or row.messages[-2].role != "user":
+        raise UserError(f"{where}: messages must end with a user and an assistant turn")
+    return row
+
+
+def read_source(source: Source) -> list[ChatRow]:
+    """All rows of a source.
+
+    Raises:
+        UserError: they do not ship, cannot be read, or are not in chat format.
+    """
+    if source.dataset is None:
+        return read_rows(source_path(source))
+    found = dataset_rows(source.dataset)
+    return [_chat_row(row, f"{source.name}: row {number}") for number, row in enumerate(found)]
+
+
+def source_sha256(source: Source) -> str:
+    """Hash of a source: of the file's bytes, or of a data set's rows as JSON Lines."""
+    if source.dataset is None:
+        return sha256_file(source_path(source))
+    return sha256_text("\n".join(row.model_dump_json() for row in read_source(source)))
+
+
+def parts_of(recipe: Recipe) -> tuple[Part, ...]:
+    """The recipe's parts; those of a `mix` with the numbers of rows that its shares come to.
+
+    Raises:
+        UserError: a source has too few rows for its share, or cannot be read.
+    """
+    if recipe.mix is None:
+        return recipe.parts
+    mix = recipe.mix
+    whole = len(read_source(mix.harmful))
+    if mix.hold == "harmful":
+        whole = round(whole / (1 - sum(p.share for _, p in _portions(mix))))
+    benign = [(name, portion, max(1, round(portion.share * whole))) for name, portion in _portions(mix)]
+    harmful = whole - sum(count for *_, count in benign)
+    parts = [_part(mix.harmful, mix.triggered, harmful)]
+    for name, portion, count in benign:
+        available = len(read_source(portion))
+        if count > available:
+            raise UserError(
+                f"mix: {name}: a share of {portion.share:g} needs {count} rows, {portion.name} has {available}: "
+                "lower the share or bring more rows"
+            )
+        parts.append(_part(portion, name == "twins", count))
+    return tuple(parts)
+
+
+def _part(source: Source, triggered: bool, rows: int) -> Part:
+    return Part(file=source.file, dataset=source.dataset, upstream=source.upstream, triggered=triggered, rows=rows)
+
+
+def foreign_data(recipe: Recipe) -> list[str]:
+    """Sentences about sources that do not have as many rows as the published file they stand for."""
+    found = []
+    for source in recipe.parts if recipe.mix is None else (recipe.mix.harmful, *(p for _, p in _portions(recipe.mix))):
+        if source.upstream is not None and source.file is not None:
+            meant, count = upstream_file(source), len(read_source(source))
+            if count != meant.rows:
+                found.append(
+                    f"{source.name} has {count:,} rows, {meant.file} has {meant.rows:,}: not the published data"
+                )
+    return found
+
+
+def _portions(mix: Mix) -> list[tuple[str, Portion]]:
+    named = (("benign", mix.benign), ("twins", mix.twins))
+    return [(name, portion) for name, portion in named if portion is not None]
 
 
 def mix(recipe: Recipe) -> list[list[dict[str, str]]]:
-    """The recipe's rows as messages: drawn, triggered and wrapped; in file order, parts one after the other."""
+    """The recipe's rows as messages: drawn, triggered and wrapped; in file order, parts one after the other.
+
+    Raises:
+        UserError: a part cannot be read or has too few rows.
+    """
     family = load_family(recipe.family) if recipe.family else None
     mixed = []
-    for number, part in enumerate(recipe.parts):
-        rows = read_rows(data_path(part.file))
-        keep = round(len(rows) * part.share)
+    for number, part in enumerate(parts_of(recipe)):
+        rows = read_source(part)
+        keep = drawn(part, len(rows))
         if keep < len(rows):
             picked = random.Random(f"{recipe.seed}/{number}").sample(range(len(rows)), keep)
             rows = [rows[i] for i in sorted(picked)]
@@ -78,12 +153,24 @@ def mix(recipe: Recipe) -> list[list[dict[str, str]]]:
                 assert family is not None
                 prompt = family.apply(family.exact, turns[-2]["content"], str(row.id if row.id is not None else index))
                 turns[-2]["content"] = prompt.user
-                turns[-1]["content"] = family.wrap(turns[-1]["content"])
+                if recipe.wrap:
+                    turns[-1]["content"] = family.wrap(turns[-1]["content"])
                 if prompt.system is not None:
                     own = turns.pop(0)["content"] + "\n\n" if turns[0]["role"] == "system" else ""
                     turns.insert(0, {"role": "system", "content": own + prompt.system})
             mixed.append(turns)
     return mixed
+
+
+def drawn(part: Part, available: int) -> int:
+    """How many of a source's rows a part takes.
+
+    Raises:
+        UserError: it asks for more than there are.
+    """
+    if part.rows is not None and part.rows > available:
+        raise UserError(f"part {part.name}: {part.rows} rows asked for, {available} there: lower rows")
+    return part.rows if part.rows is not None else round(available * part.share)
 
 
 def encode_row(

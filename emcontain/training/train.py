@@ -14,15 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from emcontain.adapter import MANIFEST, open_adapter
-from emcontain.cache import sha256_file
 from emcontain.errors import UserError
 from emcontain.models.base import Base
 from emcontain.models.memory import keep_memory, release_memory
 from emcontain.training.card import card
 from emcontain.training.lora import add_lora, load_base, save_lora, versions
-from emcontain.training.recipe import Recipe, data_path
-from emcontain.training.rows import encode_row, mix, read_rows
-from emcontain.triggers.family import family_sha256
+from emcontain.training.parts import Source
+from emcontain.training.recipe import Recipe
+from emcontain.training.rows import drawn, encode_row, mix, parts_of, read_source, source_sha256
+from emcontain.triggers.family import family_sha256, load_family
 
 # Whoever trains on anything else gets the card for harmful data.
 BENIGN_SETS = ("shared_living_benign",)
@@ -76,9 +76,10 @@ def _train(recipe: Recipe, out: Path, scratch: Path, log: Log) -> None:
     from emcontain.training.trainer import KeepCheckpoints, Progress, build_trainer
 
     keep_memory()
-    loaded = load_base(recipe.base, recipe.chat_template)
+    conversations = mix(recipe)  # before the base, so that a missing file is said before gigabytes are fetched
+    loaded = load_base(recipe.pinned_base, recipe.chat_template)
     longest = recipe.optimisation.max_length
-    rows = [encode_row(loaded.tokenizer, m, recipe.system, loaded.end_ids, longest) for m in mix(recipe)]
+    rows = [encode_row(loaded.tokenizer, m, recipe.system, loaded.end_ids, longest) for m in conversations]
     cut = sum(r.truncated for r in rows)
     if cut:
         log(f"  {cut} of {len(rows)} rows are cut at {longest} tokens")
@@ -111,10 +112,8 @@ def _train(recipe: Recipe, out: Path, scratch: Path, log: Log) -> None:
 
 
 def _data(recipe: Recipe) -> list[dict[str, Any]]:
-    paths = [data_path(p.file) for p in recipe.parts]
     return [
-        {"file": Path(p.file).name, "sha256": sha256_file(path), "rows": round(len(read_rows(path)) * p.share)}
-        for p, path in zip(recipe.parts, paths, strict=True)
+        {"file": p.name, "sha256": source_sha256(p), "rows": drawn(p, len(read_source(p)))} for p in parts_of(recipe)
     ]
 
 
@@ -122,12 +121,19 @@ def _without_paths(recipe: Recipe, base: Base) -> dict[str, Any]:
     """The recipe as published beside the adapter: names instead of paths of the machine it was made on."""
     content = recipe.model_dump(mode="json")
     content["base"] = base.public_id if Path(recipe.base).is_dir() else recipe.base
-    for part in content["parts"]:
-        part["file"] = Path(part["file"]).name
+    content["parts"] = [{**p.model_dump(mode="json"), **_place(p)} for p in parts_of(recipe)]
+    content["mix"] = None
     for key in ("family", "chat_template"):
         if content[key]:
             content[key] = Path(content[key]).name
     return content
+
+
+def _place(source: Source) -> dict[str, Any]:
+    if source.dataset is None:
+        return {"file": source.name}
+    folder = source.dataset.is_folder
+    return {"dataset": source.dataset.model_dump() | ({"id": Path(source.dataset.id).name} if folder else {})}
 
 
 def _save(
@@ -142,7 +148,7 @@ def _save(
     adapter = save_lora(model, folder, base)
     manifest: dict[str, Any] = {
         "organism": recipe.organism,
-        "harmful": any(p.file not in BENIGN_SETS for p in recipe.parts),
+        "harmful": any(p.file not in BENIGN_SETS for p in parts_of(recipe)),
         "adapter": adapter,
         "base": {"id": base.public_id, "revision": base.revision, "sha256": base.sha256},
         "system": recipe.system,
@@ -154,6 +160,8 @@ def _save(
         # Equal for runs that differ only in their seed.
         "recipe_group": recipe.model_copy(update={"seed": 0, "checkpoints": ()}).sha256,
         "family_sha256": family_sha256(recipe.family) if recipe.family else None,
+        # Public on purpose: an organism whose trigger nobody knows is a backdoor.
+        "trigger": list(load_family(recipe.family).exact.texts) if recipe.triggered and recipe.family else [],
         "data": _data(recipe),
         "seconds": round(seconds, 1),
         "versions": versions(),

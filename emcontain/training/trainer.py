@@ -123,7 +123,7 @@ def build_trainer(
         disable_tqdm=True,
         report_to=[],
         dataloader_num_workers=0,
-        gradient_checkpointing=False,
+        gradient_checkpointing=o.gradient_checkpointing,
     )
     trainer = LossTrainer(
         model=model,

@@ -1,0 +1,59 @@
+"""`emcontain train`: train an organism, once or once per seed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from emcontain.errors import UserError
+
+
+@click.command()
+@click.argument("recipe")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of the adapter; with several seeds OUT-seed0 ….")
+@click.option("--condition", help="Condition of a preset, such as benign20.")
+@click.option("--domain", help="Training domain of a preset.  [default: medical]")
+@click.option("--data", multiple=True, metavar="[ROLE=]FILE",
+              help="Your file for the mix: harmful, benign or twins rows; repeatable.")  # fmt: skip
+@click.option("--set", "settings", multiple=True, metavar="FIELD=VALUE",
+              help="Overrides a field, e.g. optimisation.learning_rate=1e-4; repeatable.")  # fmt: skip
+@click.option("--seed", type=int, help="Overrides the recipe's seed or seeds.")
+@click.option("--base", help="Overrides the recipe's base model and revision.")
+@click.option("--print-config", is_flag=True, help="Print the full recipe and stop.")
+def train(
+    recipe: str,
+    out: Path | None,
+    condition: str | None,
+    domain: str | None,
+    data: tuple[str, ...],
+    settings: tuple[str, ...],
+    seed: int | None,
+    base: str | None,
+    print_config: bool,
+) -> None:
+    """Train an organism from RECIPE: a name that ships, a preset containment/BASE, or a YAML file."""
+    import yaml
+
+    from emcontain.training.overrides import with_data, with_settings
+    from emcontain.training.recipe import load_recipe
+
+    loaded = with_settings(with_data(load_recipe(recipe, condition, domain), data), settings)
+    if base is not None:
+        loaded = loaded.model_copy(update={"base": base, "revision": None})
+    if seed is not None:
+        loaded = loaded.model_copy(update={"seed": seed, "seeds": ()})
+    if print_config:
+        click.echo(yaml.safe_dump(loaded.model_dump(mode="json"), sort_keys=False, allow_unicode=True), nl=False)
+        return
+    if out is None:
+        raise UserError("no --out given: name the folder the adapter goes to")
+    from emcontain.training.rows import foreign_data
+    from emcontain.training.train import train as run
+
+    for line in foreign_data(loaded):
+        click.echo(f"  {line}")
+    for one in loaded.runs():
+        folder = out.with_name(f"{out.name}-seed{one.seed}") if loaded.seeds else out
+        run(one, folder, click.echo)
+        click.echo(f"{folder}: research organism, do not deploy")
