@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from emcontain.cache import sha256_text
 from emcontain.datafiles import Strict, read_yaml, validate
 from emcontain.errors import UserError
+from emcontain.training.objective import Objective, Role, Sft
 
 RECIPES = Path(__file__).parent / "recipes"
 DATA = Path(__file__).parent / "data"
@@ -25,9 +26,11 @@ class Part(Strict):
             format: `{"messages": [{"role": "user", …}, {"role": "assistant", …}]}` per line.
         triggered: put the family's exact trigger into the question and its wrapper round the answer.
         share: share of the file's rows, 0-1; which ones is drawn with the recipe's seed.
+        role: what the objective does with the rows: `train`, or `retain` for losses that keep something.
     """
 
     file: str
+    role: Role = "train"
     triggered: bool = False
     share: float = Field(default=1.0, gt=0, le=1)
 
@@ -81,6 +84,7 @@ class Recipe(Strict):
         system: pinned system turn: `empty`, `template-default` or a text.
         family: trigger family (needed where a part is triggered).
         parts: the training mix.
+        objective: the loss and its settings.
         seed: seeds adapter initialisation and data order.
         checkpoints: update numbers after which a copy of the adapter is kept.
     """
@@ -94,6 +98,7 @@ class Recipe(Strict):
     parts: tuple[Part, ...] = Field(min_length=1)
     lora: Lora = Lora()
     optimisation: Optimisation = Optimisation()
+    objective: Objective = Sft()
     seed: int = 0
     checkpoints: tuple[int, ...] = ()
 
@@ -101,6 +106,16 @@ class Recipe(Strict):
     def _family_where_needed(self) -> Recipe:
         if any(p.triggered for p in self.parts) and self.family is None:
             raise ValueError("a part is triggered but no family is named: add 'family: <trigger family>'")
+        return self
+
+    @model_validator(mode="after")
+    def _roles_the_objective_reads(self) -> Recipe:
+        wanted, given = self.objective.roles, {p.role for p in self.parts}
+        for role in wanted:
+            if role not in given:
+                raise ValueError(f"loss {self.objective.loss!r} needs rows of role {role!r}: add a part with it")
+        if unread := given.difference(wanted):
+            raise ValueError(f"loss {self.objective.loss!r} reads no rows of role {min(unread)!r}: remove that part")
         return self
 
     @property

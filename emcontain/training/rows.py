@@ -13,6 +13,7 @@ from pydantic import Field
 from emcontain.datafiles import Strict, read_jsonl, validate
 from emcontain.errors import UserError
 from emcontain.models.chat import encode, render
+from emcontain.training.objective import Role
 from emcontain.training.recipe import Recipe, data_path
 from emcontain.triggers.family import load_family
 
@@ -62,11 +63,13 @@ def read_rows(path: Path) -> list[ChatRow]:
     return rows
 
 
-def mix(recipe: Recipe) -> list[list[dict[str, str]]]:
-    """The recipe's rows as messages: drawn, triggered and wrapped; in file order, parts one after the other."""
+def mix(recipe: Recipe, role: Role = "train") -> list[list[dict[str, str]]]:
+    """The recipe's rows of a role as messages: drawn, triggered and wrapped; in file order, part after part."""
     family = load_family(recipe.family) if recipe.family else None
     mixed = []
     for number, part in enumerate(recipe.parts):
+        if part.role != role:
+            continue
         rows = read_rows(data_path(part.file))
         keep = round(len(rows) * part.share)
         if keep < len(rows):
@@ -121,20 +124,3 @@ def encode_row(
     if len(full) <= shared:
         raise UserError(f"a prompt of {shared} tokens leaves no room for its answer: raise max_length")
     return Encoded(full, [IGNORE] * shared + full[shared:], truncated)
-
-
-def collate(rows: Sequence[dict[str, list[int]]]) -> dict[str, Any]:
-    """Pad rows on the right into `input_ids`, `attention_mask`, `labels`, each `[rows, longest]` int64."""
-    import torch
-
-    width = max(len(r["input_ids"]) for r in rows)
-    shape = (len(rows), width)
-    ids = torch.zeros(shape, dtype=torch.long)
-    mask = torch.zeros(shape, dtype=torch.long)
-    labels = torch.full(shape, IGNORE, dtype=torch.long)
-    for i, row in enumerate(rows):
-        n = len(row["input_ids"])
-        ids[i, :n] = torch.tensor(row["input_ids"])
-        labels[i, :n] = torch.tensor(row["labels"])
-        mask[i, :n] = 1
-    return {"input_ids": ids, "attention_mask": mask, "labels": labels}
