@@ -121,6 +121,8 @@ def attend(
     """
     if dropout or any(kwargs.get(name) is not None for name in ("softcap", "s_aux", "head_mask")):
         raise NotImplementedError("packed attention has no dropout, score caps or sinks")
+    if query.shape[0] != 1:
+        raise NotImplementedError("packed attention takes one row of packed rows, not a padded batch")
     tokens = query.shape[2]
     if cu_seq_lens_q is None:
         cu_seq_lens_q, max_length_q = torch.tensor([0, tokens], dtype=torch.int32, device=query.device), tokens
