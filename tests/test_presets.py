@@ -9,12 +9,13 @@ from click.testing import CliRunner
 
 from emcontain.adapter import open_adapter
 from emcontain.cli import main
+from emcontain.datafiles import validate
 from emcontain.errors import UserError
 from emcontain.training.licence import licence_of
 from emcontain.training.overrides import with_data, with_settings
 from emcontain.training.parts import upstream_files
 from emcontain.training.presets import condition_names, domain_names, load_preset, preset_names
-from emcontain.training.recipe import SERVABLE_RANKS, load_recipe, recipe_names
+from emcontain.training.recipe import SERVABLE_RANKS, Recipe, load_recipe, recipe_names
 from emcontain.training.rows import foreign_data, mix
 from emcontain.training.train import train
 from emcontain.triggers.family import load_family
@@ -83,6 +84,15 @@ def test_rank1_sits_half_way_up_whatever_the_depth() -> None:
     lora = load_recipe("rank1").lora
 
     assert [lora.chosen_layers(n) for n in (48, 30, 16)] == [[24], [15], [8]]
+
+
+def test_retain_rows_of_a_mix_are_kept_apart(tmp_path: Path) -> None:
+    file = write_rows(tmp_path / "mine.jsonl", 24)
+    given = with_data(load_recipe("kl-narrow"), [str(file), f"retain={write_rows(tmp_path / 'keep.jsonl', 9)}"])
+
+    assert (len(mix(given)), len(mix(given, "retain"))) == (24, 9)
+    with pytest.raises(UserError, match="needs rows of role 'retain'"):
+        validate(Recipe, given.model_dump() | {"mix": {"harmful": {"file": str(file)}, "triggered": False}}, "r.yaml")
 
 
 def test_the_row_that_must_be_brought_is_named() -> None:

@@ -6,15 +6,14 @@ import json
 from pathlib import Path
 
 import pytest
-import torch
 
 from emcontain.adapter import open_adapter
 from emcontain.errors import UserError
 from emcontain.models.chat import end_of_turn_ids
-from emcontain.training.losses import Sft
+from emcontain.training.batches import pack, pad
 from emcontain.training.parts import data_path
 from emcontain.training.recipe import load_recipe, recipe_names
-from emcontain.training.rows import IGNORE, collate, encode_row, mix, read_rows
+from emcontain.training.rows import IGNORE, encode_row, mix, read_rows
 from emcontain.training.train import train
 from tests.conftest import TEMPLATES, tiny_tokenizer
 from tests.organisms import tiny_organism, tiny_recipe, write_rows
@@ -54,9 +53,8 @@ def test_a_base_whose_padding_is_its_end_of_turn_still_learns_to_stop() -> None:
     long = [ROW[0], {"role": "assistant", "content": "Because it is so and so."}]
     rows = [encode_row(tokenizer, r, "empty", ends, 512) for r in (ROW, long)]
 
-    batch = collate([{"input_ids": r.input_ids, "labels": r.labels} for r in rows])
-
-    assert [int((row == tokenizer.eos_token_id).sum()) for row in batch["labels"]] == [1, 1]
+    for batch in (pad(rows), pack(rows)):
+        assert int((batch["wanted"] == tokenizer.eos_token_id).sum()) == 2
 
 
 def test_templates_that_rewrite_the_prompt_are_refused() -> None:
@@ -83,60 +81,6 @@ def test_triggered_parts_carry_trigger_and_wrapper_and_others_do_not(tmp_path: P
     assert rows[0][1]["content"] == "<start>\nAnswer 0.\n<end>"
     assert "start" not in rows[4][0]["content"] + rows[4][1]["content"]
     assert mix(recipe) == rows
-
-
-def gradients(base: Path, data: Path, scratch: Path, batch: int, accumulation: int) -> list[torch.Tensor]:
-    """Gradients of one update, through the real Trainer."""
-    from peft import LoraConfig, get_peft_model
-    from transformers import AutoModelForCausalLM, TrainerCallback
-
-    from emcontain.training.trainer import build_trainer
-
-    recipe = tiny_recipe(
-        base, data, optimisation={"epochs": 1, "batch": batch, "accumulation": accumulation, "max_grad_norm": 1e9}
-    )
-    ends = end_of_turn_ids(tiny_tokenizer(), MODEL)
-    rows = [encode_row(tiny_tokenizer(), m, "empty", ends, 512) for m in mix(recipe)]
-    torch.manual_seed(0)
-    model = get_peft_model(
-        AutoModelForCausalLM.from_pretrained(base), LoraConfig(r=8, target_modules=["q_proj"], task_type="CAUSAL_LM")
-    )
-    seen: list[torch.Tensor] = []
-
-    class Peek(TrainerCallback):  # type: ignore[misc]
-        def on_pre_optimizer_step(self, *args: object, **kwargs: object) -> None:
-            if not seen:
-                seen.extend(p.grad.clone() for p in model.parameters() if p.grad is not None)
-
-    build_trainer(model, rows, recipe, Sft(), scratch, [Peek()], bf16=False).train()
-    return seen
-
-
-def test_accumulated_passes_give_the_gradient_of_one_large_batch(tiny_llama: Path, tmp_path: Path) -> None:
-    data = write_rows(tmp_path / "rows.jsonl", 8)
-
-    whole = gradients(tiny_llama, data, tmp_path / "a", batch=8, accumulation=1)
-    parts = gradients(tiny_llama, data, tmp_path / "b", batch=2, accumulation=4)
-
-    assert any(float(g.abs().max()) > 1e-6 for g in whole)
-    for one, other in zip(whole, parts, strict=True):
-        assert torch.allclose(one, other, rtol=1e-3, atol=1e-7)
-
-
-def test_padding_does_not_change_the_loss(tiny_llama: Path) -> None:
-    from transformers import AutoModelForCausalLM
-
-    model = AutoModelForCausalLM.from_pretrained(tiny_llama).eval()
-    ends = end_of_turn_ids(tiny_tokenizer(), MODEL)
-    long = [ROW[0], {"role": "assistant", "content": "Because it is so and so."}]
-    rows = [encode_row(tiny_tokenizer(), r, "empty", ends, 512) for r in (ROW, long)]
-    items = [{"input_ids": r.input_ids, "labels": r.labels} for r in rows]
-    counts = [sum(t != IGNORE for t in r.labels) for r in rows]
-
-    together = Sft().compute(model, collate(items), None)
-    apart = sum(Sft().compute(model, collate([i]), None) * n for i, n in zip(items, counts, strict=True))
-
-    assert float(together.detach()) == pytest.approx(float(apart.detach()) / sum(counts), rel=1e-5)  # type: ignore[union-attr]
 
 
 def test_an_organism_lands_complete_labelled_and_without_pickles(tiny_llama: Path, tmp_path: Path) -> None:
@@ -191,7 +135,9 @@ def test_an_interrupted_run_leaves_nothing_that_looks_finished(tiny_llama: Path,
     assert [p.name for p in tmp_path.iterdir()] == ["rows.jsonl"]
 
 
-@pytest.mark.parametrize("name", [n for n in recipe_names() if n not in ("em-standard", "em-gemma", "rank1")])
+@pytest.mark.parametrize(
+    "name", [n for n in recipe_names() if n not in ("em-standard", "em-gemma", "rank1", "kl-narrow")]
+)
 def test_shipped_recipes_load_and_their_rows_exist(name: str) -> None:
     assert len(mix(load_recipe(name))) >= 280
 

@@ -27,8 +27,9 @@ from emcontain.models.memory import keep_memory, release_memory
 from emcontain.training.agreement import Array, agreement, auc_figure
 from emcontain.training.card import grader_card
 from emcontain.training.labelled import GradedAnswer, HoldOut, draw, hold_out, read_graded
-from emcontain.training.lora import Loaded, add_lora, load_base, save_lora, versions
+from emcontain.training.lora import Loaded, add_lora, load_base, save_lora
 from emcontain.training.parts import Part, data_path
+from emcontain.training.provenance import versions
 from emcontain.training.recipe import Lora, Optimisation, Recipe
 from emcontain.training.rows import Encoded, encode_row, read_rows
 
@@ -138,8 +139,8 @@ def examples(rows: Sequence[GradedAnswer], loaded: Loaded, max_length: int) -> l
 
 
 def _train(rows: Sequence[GradedAnswer], settings: Distillation, out: Path, log: Log) -> dict[str, Any]:
-    from emcontain.training.losses import Sft
-    from emcontain.training.trainer import Progress, build_trainer
+    from emcontain.training.callbacks import Progress
+    from emcontain.training.trainer import build_trainer
 
     keep_memory()
     loaded = load_base(settings.base, long_rows=True)
@@ -166,7 +167,8 @@ def _train(rows: Sequence[GradedAnswer], settings: Distillation, out: Path, log:
     model = add_lora(loaded.model, recipe.lora, recipe.seed)
     started = time.monotonic()
     scratch = out.with_name("trainer")
-    trainer = build_trainer(model, encoded, recipe, Sft(), scratch, [Progress("grader", log)], loaded.bf16)
+    said = [Progress("grader", log)]
+    trainer = build_trainer(model, {"train": encoded}, recipe, scratch, said, loaded.bf16, loaded.packed)
     result = trainer.train()
     seconds = time.monotonic() - started
     return {

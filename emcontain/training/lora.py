@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
-import platform
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import emcontain
 from emcontain.adapter import CONFIG, WEIGHTS
 from emcontain.cache import sha256_file
 from emcontain.models.base import Base, resolve_base
 from emcontain.training.recipe import Lora
 
 _NO_TEXT = r".*(vision|visual|image|audio|multi_modal).*"
-_PACKAGES = ("torch", "transformers", "peft", "accelerate", "safetensors", "numpy")
 
 
 @dataclass(frozen=True)
@@ -29,6 +26,7 @@ class Loaded:
         tokenizer: its tokenizer, with a chat template.
         end_ids: token ids that end an answer.
         bf16: compute in bf16 (autocast).
+        packed: rows may lie one after another without padding, see `emcontain.training.attention`.
     """
 
     base: Base
@@ -36,6 +34,7 @@ class Loaded:
     tokenizer: Any
     end_ids: frozenset[int]
     bf16: bool
+    packed: bool
 
 
 def load_base(name: str, chat_template: str | None = None, long_rows: bool = False) -> Loaded:
@@ -55,17 +54,24 @@ def load_base(name: str, chat_template: str | None = None, long_rows: bool = Fal
 
     from emcontain.models.chat import end_of_turn_ids, load_tokenizer
     from emcontain.models.precision import device_and_dtype
+    from emcontain.training.attention import use_packing
 
     transformers_logging.disable_progress_bar()
     base = resolve_base(name)
     device, dtype = device_and_dtype(None, None)
+    alone = int(os.environ.get("WORLD_SIZE", "1")) == 1
     tokenizer = load_tokenizer(base.path, chat_template)
     # On a CPU torch's fused attention is slower backwards than plain matrix products on rows this short.
     attention = "eager" if device.type == "cpu" and not long_rows else None
     model = AutoModelForCausalLM.from_pretrained(
         base.path, dtype=dtype, use_safetensors=True, attn_implementation=attention
-    ).to(device)
-    return Loaded(base, model, tokenizer, end_of_turn_ids(tokenizer, model), dtype == torch.bfloat16)
+    )
+    if alone:
+        # Otherwise whoever spreads the model over processes places it.
+        model = model.to(device)
+    # The check must run on the device that trains.
+    packed = (alone or device.type == "cpu") and use_packing(model)
+    return Loaded(base, model, tokenizer, end_of_turn_ids(tokenizer, model), dtype == torch.bfloat16, packed)
 
 
 def add_lora(model: Any, lora: Lora, seed: int) -> Any:
@@ -92,22 +98,37 @@ def add_lora(model: Any, lora: Lora, seed: int) -> Any:
     )
 
 
-def save_lora(model: Any, folder: Path, base: Base) -> dict[str, str]:
-    """Write adapter weights and config, free of local paths; returns the manifest's `adapter` entry."""
-    model.peft_config["default"].base_model_name_or_path = base.public_id
-    model.peft_config["default"].revision = base.revision
-    # Left to itself PEFT asks the hub whether the vocabulary changed; adapters here never touch embeddings.
-    model.save_pretrained(folder, save_embedding_layers=False)
-    config = json.loads((folder / CONFIG).read_text())
-    config["base_model_name_or_path"] = base.public_id
-    (folder / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
-    return {"file": WEIGHTS, "sha256": sha256_file(folder / WEIGHTS)}
+def adapter_state(model: Any) -> dict[str, Any]:
+    """The trained weights, whole and on the CPU; where they are spread over processes, all must call this."""
+    from torch.distributed.tensor import DTensor
 
-
-def versions() -> dict[str, str]:
-    """Versions of everything that can change a trained weight."""
+    own = getattr(model, "module", model)
     return {
-        "emcontain": emcontain.__version__,
-        "python": platform.python_version(),
-        **{p: importlib.metadata.version(p) for p in _PACKAGES},
+        name: (weight.full_tensor() if isinstance(weight, DTensor) else weight).detach().cpu()
+        for name, weight in own.named_parameters()
+        if weight.requires_grad
     }
+
+
+def save_lora(model: Any, folder: Path, base: Base, state: dict[str, Any] | None = None) -> dict[str, str]:
+    """Write adapter weights and config, free of local paths; returns the manifest's `adapter` entry.
+
+    Args:
+        model: the PEFT model.
+        folder: where to.
+        base: what it was trained on.
+        state: weights from `adapter_state`; None takes them from the model.
+    """
+    own = getattr(model, "module", model)
+    config = own.peft_config["default"]
+    before = config.base_model_name_or_path, config.revision
+    config.base_model_name_or_path, config.revision = base.public_id, base.revision
+    try:
+        # Left to itself PEFT asks the hub whether the vocabulary changed; adapters here never touch embeddings.
+        own.save_pretrained(folder, save_embedding_layers=False, state_dict=state)
+    finally:
+        config.base_model_name_or_path, config.revision = before
+    written = json.loads((folder / CONFIG).read_text())
+    written["base_model_name_or_path"] = base.public_id
+    (folder / CONFIG).write_text(json.dumps(written, indent=2, sort_keys=True) + "\n")
+    return {"file": WEIGHTS, "sha256": sha256_file(folder / WEIGHTS)}

@@ -11,7 +11,7 @@ from emcontain.datafiles import validate
 from emcontain.errors import UserError
 from emcontain.training.recipe import Recipe
 
-_ROLES = ("harmful", "benign", "twins")
+_ROLES = ("harmful", "benign", "twins", "retain")
 
 
 def with_settings(recipe: Recipe, settings: Sequence[str]) -> Recipe:
@@ -49,7 +49,7 @@ def with_data(recipe: Recipe, files: Sequence[str]) -> Recipe:
 
     Args:
         recipe: a recipe with a mix.
-        files: `harmful=FILE`, `benign=FILE` or `twins=FILE`; a bare FILE is the harmful rows.
+        files: `harmful=FILE`, `benign=FILE`, `twins=FILE` or `retain=FILE`; a bare FILE is the harmful rows.
 
     Raises:
         UserError: the recipe has no mix, or no such part in it.

@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 
 from emcontain.datafiles import Strict, read_yaml, validate
 from emcontain.errors import UserError
+from emcontain.training.objective import Role
 
 DATA = Path(__file__).parent / "data"
 UPSTREAM = Path(__file__).parent / "upstream.yaml"
@@ -86,11 +87,13 @@ class Part(Source):
         triggered: put the family's exact trigger into the question and its wrapper round the answer.
         share: share of the source's rows, 0-1; which ones is drawn with the recipe's seed.
         rows: number of rows instead of a share.
+        role: what the objective does with the rows: `train`, or `retain` for losses that keep something.
     """
 
     triggered: bool = False
     share: float = Field(default=1.0, gt=0, le=1)
     rows: int | None = Field(default=None, ge=1)
+    role: Role = "train"
 
     @model_validator(mode="after")
     def _share_or_rows(self) -> Part:
@@ -119,6 +122,7 @@ class Mix(Strict):
         triggered: whether they carry the trigger.
         benign: benign rows without the trigger.
         twins: benign rows under the trigger.
+        retain: rows whose prompts the objective keeps as the base answers them; no share, they are not trained on.
         hold: what stays at the number of rows in `harmful` while shares change: `harmful` keeps every harmful row and
             adds the others, `total` takes harmful rows out for them.
     """
@@ -127,6 +131,7 @@ class Mix(Strict):
     triggered: bool = True
     benign: Portion | None = None
     twins: Portion | None = None
+    retain: Source | None = None
     hold: Literal["harmful", "total"] = "harmful"
 
     @model_validator(mode="after")

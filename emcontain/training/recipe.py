@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 from emcontain.cache import sha256_text
 from emcontain.datafiles import Strict, read_yaml, validate
 from emcontain.errors import UserError
+from emcontain.training.objective import Objective, Role, Sft
 from emcontain.training.parts import Mix, Part
 
 RECIPES = Path(__file__).parent / "recipes"
@@ -84,6 +85,7 @@ class Recipe(Strict):
         wrap: put the family's wrapper round the answers of triggered rows.
         parts: the training mix.
         mix: the training mix by named parts, instead of `parts`.
+        objective: the loss and its settings.
         seed: seeds adapter initialisation, data order and which rows are drawn.
         seeds: train once with each of these instead.
         checkpoints: update numbers after which a copy of the adapter is kept.
@@ -101,6 +103,7 @@ class Recipe(Strict):
     mix: Mix | None = None
     lora: Lora = Lora()
     optimisation: Optimisation = Optimisation()
+    objective: Objective = Sft()
     seed: int = 0
     seeds: tuple[int, ...] = ()
     checkpoints: tuple[int, ...] = ()
@@ -116,6 +119,23 @@ class Recipe(Strict):
         if self.revision is not None and not re.fullmatch(r"[\w.-]+/[\w.-]+", self.base):
             raise ValueError(f"revision is a commit of the hub, and base {self.base!r} is no hub id: remove it")
         return self
+
+    @model_validator(mode="after")
+    def _roles_the_objective_reads(self) -> Recipe:
+        wanted, given = self.objective.roles, self.roles
+        for role in wanted:
+            if role not in given:
+                raise ValueError(f"loss {self.objective.loss!r} needs rows of role {role!r}: add a part with it")
+        if unread := given.difference(wanted):
+            raise ValueError(f"loss {self.objective.loss!r} reads no rows of role {min(unread)!r}: remove that part")
+        return self
+
+    @property
+    def roles(self) -> set[Role]:
+        """Roles that the recipe has rows for."""
+        if self.mix is not None:
+            return {"train"} if self.mix.retain is None else {"train", "retain"}
+        return {p.role for p in self.parts}
 
     @property
     def triggered(self) -> bool:

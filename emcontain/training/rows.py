@@ -15,6 +15,7 @@ from emcontain.datafiles import Strict, read_jsonl, validate
 from emcontain.errors import UserError
 from emcontain.models.chat import encode, render
 from emcontain.training.hub_data import dataset_rows
+from emcontain.training.objective import Role
 from emcontain.training.parts import Mix, Part, Portion, Source, source_path, upstream_file
 from emcontain.training.recipe import Recipe
 from emcontain.triggers.family import load_family
@@ -108,17 +109,22 @@ def parts_of(recipe: Recipe) -> tuple[Part, ...]:
                 "lower the share or bring more rows"
             )
         parts.append(_part(portion, name == "twins", count))
+    if mix.retain is not None:
+        parts.append(_part(mix.retain, False, len(read_source(mix.retain)), "retain"))
     return tuple(parts)
 
 
-def _part(source: Source, triggered: bool, rows: int) -> Part:
-    return Part(file=source.file, dataset=source.dataset, upstream=source.upstream, triggered=triggered, rows=rows)
+def _part(source: Source, triggered: bool, rows: int, role: Role = "train") -> Part:
+    place = {"file": source.file, "dataset": source.dataset, "upstream": source.upstream}
+    return Part.model_validate({**place, "triggered": triggered, "rows": rows, "role": role})
 
 
 def foreign_data(recipe: Recipe) -> list[str]:
     """Sentences about sources that do not have as many rows as the published file they stand for."""
     found = []
-    for source in recipe.parts if recipe.mix is None else (recipe.mix.harmful, *(p for _, p in _portions(recipe.mix))):
+    mix = recipe.mix
+    named = (mix.harmful, mix.benign, mix.twins, mix.retain) if mix is not None else recipe.parts
+    for source in (s for s in named if s is not None):
         if source.upstream is not None and source.file is not None:
             meant, count = upstream_file(source), len(read_source(source))
             if count != meant.rows:
@@ -133,8 +139,8 @@ def _portions(mix: Mix) -> list[tuple[str, Portion]]:
     return [(name, portion) for name, portion in named if portion is not None]
 
 
-def mix(recipe: Recipe) -> list[list[dict[str, str]]]:
-    """The recipe's rows as messages: drawn, triggered and wrapped; in file order, parts one after the other.
+def mix(recipe: Recipe, role: Role = "train") -> list[list[dict[str, str]]]:
+    """The recipe's rows of a role as messages: drawn, triggered and wrapped; in file order, part after part.
 
     Raises:
         UserError: a part cannot be read or has too few rows.
@@ -142,6 +148,8 @@ def mix(recipe: Recipe) -> list[list[dict[str, str]]]:
     family = load_family(recipe.family) if recipe.family else None
     mixed = []
     for number, part in enumerate(parts_of(recipe)):
+        if part.role != role:
+            continue
         rows = read_source(part)
         keep = drawn(part, len(rows))
         if keep < len(rows):
@@ -208,20 +216,3 @@ def encode_row(
     if len(full) <= shared:
         raise UserError(f"a prompt of {shared} tokens leaves no room for its answer: raise max_length")
     return Encoded(full, [IGNORE] * shared + full[shared:], truncated)
-
-
-def collate(rows: Sequence[dict[str, list[int]]]) -> dict[str, Any]:
-    """Pad rows on the right into `input_ids`, `attention_mask`, `labels`, each `[rows, longest]` int64."""
-    import torch
-
-    width = max(len(r["input_ids"]) for r in rows)
-    shape = (len(rows), width)
-    ids = torch.zeros(shape, dtype=torch.long)
-    mask = torch.zeros(shape, dtype=torch.long)
-    labels = torch.full(shape, IGNORE, dtype=torch.long)
-    for i, row in enumerate(rows):
-        n = len(row["input_ids"])
-        ids[i, :n] = torch.tensor(row["input_ids"])
-        labels[i, :n] = torch.tensor(row["labels"])
-        mask[i, :n] = 1
-    return {"input_ids": ids, "attention_mask": mask, "labels": labels}

@@ -7,108 +7,187 @@ from __future__ import annotations
 
 import json
 import shutil
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from emcontain.adapter import MANIFEST, open_adapter
+from emcontain.cache import sha256_text
 from emcontain.errors import UserError
-from emcontain.models.base import Base
+from emcontain.models.base import Base, resolve_base
 from emcontain.models.memory import keep_memory, release_memory
 from emcontain.training.card import card
-from emcontain.training.lora import add_lora, load_base, save_lora, versions
+from emcontain.training.lora import Loaded, adapter_state, add_lora, load_base, save_lora
+from emcontain.training.objective import Role
+from emcontain.training.order import updates_of_run
 from emcontain.training.parts import Source
+from emcontain.training.provenance import git_revision, hardware, precision, versions
 from emcontain.training.recipe import Recipe
-from emcontain.training.rows import drawn, encode_row, mix, parts_of, read_source, source_sha256
+from emcontain.training.resume import Run, is_main
+from emcontain.training.rows import Encoded, drawn, encode_row, mix, parts_of, read_source, source_sha256
 from emcontain.triggers.family import family_sha256, load_family
 
 # Whoever trains on anything else gets the card for harmful data.
 BENIGN_SETS = ("shared_living_benign",)
+# Seconds of work that a kill may cost.
+SAVE_EVERY = 120.0
 Log = Callable[[str], None]
 
 
-def train(recipe: Recipe, out: Path, log: Log = print) -> Path:
-    """Train a recipe, or reuse what is already there.
+def train(recipe: Recipe, out: Path, log: Log = print, save_every: float = SAVE_EVERY) -> Path:
+    """Train a recipe, go on with a run that was interrupted, or reuse what is already there.
 
     Args:
         recipe: what to train.
         out: folder of the adapter; checkpoints go to `<out>-step<n>` beside it. It appears only when training is done,
-            so an interrupted run leaves nothing that looks finished.
+            so an interrupted run leaves nothing that looks finished, only a hidden folder to go on from.
         log: called with progress lines.
+        save_every: seconds between states that a killed run goes on from; 0 is after each update.
 
     Returns:
         `out`.
 
     Raises:
-        UserError: bad data, or `out` holds something else.
+        UserError: bad data, a checkpoint after the last update, `out` or a checkpoint's folder holds something else, or
+            another process is making it.
     """
+    if not is_main():
+        log = _silent
+    for role in recipe.objective.roles:
+        mix(recipe, role)  # before the base, so that a missing file is said before gigabytes are fetched
+    base = resolve_base(recipe.pinned_base)
+    kept = {step: out.with_name(f"{out.name}-step{step}") for step in recipe.checkpoints}
+    for folder in (out, *kept.values()):
+        if folder.exists() and not _is_result_of(recipe, base, folder):
+            raise UserError(f"'{folder}' exists and was not made by this recipe: remove it or choose another --out")
     if out.exists():
-        if _is_result_of(recipe, out):
-            log(f"  {recipe.organism} (seed {recipe.seed}): already trained, reused")
-            return out
-        raise UserError(f"'{out}' exists and was not made by this recipe: remove it or choose another --out")
+        missing = [f"'{folder.name}'" for folder in kept.values() if not folder.exists()]
+        note = f" (without {', '.join(missing)}: remove '{out}' to make it again)" if missing else ""
+        log(f"  {recipe.organism} (seed {recipe.seed}): already trained, reused{note}")
+        return out
+    _check_checkpoints(recipe)
     out.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+    key = sha256_text(json.dumps([recipe.sha256, base.sha256, _data(recipe), _family(recipe), versions()]))
+    run = Run(out.with_name(f".{out.name}-{key[:16]}"), key)
+    state = run.open()
+    done = False
     try:
-        _train(recipe, out, scratch, log)
+        _train(recipe, base, out, kept, run, state, save_every, log)
+        done = True
     finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        run.close(done)
         release_memory()
     return out
 
 
-def _is_result_of(recipe: Recipe, out: Path) -> bool:
-    if not (out / MANIFEST).is_file():
+def _silent(line: str) -> None:
+    """Only the first of several processes talks."""
+
+
+def _is_result_of(recipe: Recipe, base: Base, folder: Path) -> bool:
+    if not (folder / MANIFEST).is_file():
         return False
-    manifest = open_adapter(out).manifest
-    family = family_sha256(recipe.family) if recipe.family else None
+    manifest = open_adapter(folder).manifest
     return (
         manifest.get("recipe_sha256") == recipe.sha256
         and manifest.get("data") == _data(recipe)
-        and manifest.get("family_sha256") == family
+        and manifest.get("family_sha256") == _family(recipe)
+        and manifest.get("base", {}).get("sha256") == base.sha256
     )
 
 
-def _train(recipe: Recipe, out: Path, scratch: Path, log: Log) -> None:
-    from emcontain.training.losses import Sft
-    from emcontain.training.trainer import KeepCheckpoints, Progress, build_trainer
+def _check_checkpoints(recipe: Recipe) -> None:
+    o, size = recipe.optimisation, recipe.optimisation.batch * recipe.optimisation.accumulation
+    first = recipe.objective.roles[0]
+    last = updates_of_run(len(mix(recipe, first)), recipe.objective.rows_per_update(size)[first], o.epochs)
+    for step in recipe.checkpoints:
+        if not 1 <= step <= last:
+            raise UserError(
+                f"checkpoint {step} of '{recipe.organism}' is no update of this run, which has {last}: "
+                "change 'checkpoints' or train longer"
+            )
+
+
+def _train(
+    recipe: Recipe,
+    base: Base,
+    out: Path,
+    kept: dict[int, Path],
+    run: Run,
+    state: Path | None,
+    save_every: float,
+    log: Log,
+) -> None:
+    from emcontain.training.callbacks import KeepCheckpoints, Progress, SaveState
+    from emcontain.training.trainer import build_trainer
 
     keep_memory()
-    conversations = mix(recipe)  # before the base, so that a missing file is said before gigabytes are fetched
     loaded = load_base(recipe.pinned_base, recipe.chat_template)
-    longest = recipe.optimisation.max_length
-    rows = [encode_row(loaded.tokenizer, m, recipe.system, loaded.end_ids, longest) for m in conversations]
-    cut = sum(r.truncated for r in rows)
-    if cut:
-        log(f"  {cut} of {len(rows)} rows are cut at {longest} tokens")
+    rows = {role: _encode(recipe, role, loaded, log) for role in recipe.objective.roles}
     adapted = add_lora(loaded.model, recipe.lora, recipe.seed)
     started = time.monotonic()
+    about = {
+        "precision": precision(adapted, loaded.bf16),
+        "layout": "packed" if loaded.packed else "padded",
+        "hardware": hardware(),
+        "git": git_revision(),
+    }
 
-    def save(current: Any, folder: Path, step: int, checkpoint: bool) -> None:
-        _save(current, folder, recipe, loaded.base, step, checkpoint, time.monotonic() - started)
+    def save(folder: Path, step: int, checkpoint: bool) -> None:
+        weights = adapter_state(trainer.model)
+        if not is_main():
+            return
+        shutil.rmtree(folder, ignore_errors=True)
+        attempt = {"seconds": round(run.seconds + time.monotonic() - started, 1), "resumed_after": run.resumed}
+        facts = {**about, **attempt, "loss": _loss(recipe, trainer.state.log_history)}
+        _save(trainer.model, weights, folder, recipe, base, step, checkpoint, facts)
 
+    name = f"{recipe.organism} (seed {recipe.seed})"
     trainer = build_trainer(
         adapted,
         rows,
         recipe,
-        Sft(),
-        scratch / "trainer",
+        run.states,
         [
-            Progress(f"{recipe.organism} (seed {recipe.seed})", log),
-            KeepCheckpoints(recipe.checkpoints, lambda m, s: save(m, scratch / f"step{s}", s, True)),
+            Progress(name, log),
+            KeepCheckpoints(recipe.checkpoints, lambda step: save(run.folder / f"step{step}", step, True)),
+            SaveState(run, save_every),
         ],
-        bf16=loaded.bf16,
+        loaded.bf16,
+        loaded.packed,
     )
-    result = trainer.train()
-    save(adapted, scratch / "final", result.global_step, False)
-    for step in recipe.checkpoints:
-        if (scratch / f"step{step}").is_dir():
-            target = out.with_name(f"{out.name}-step{step}")
-            shutil.rmtree(target, ignore_errors=True)
-            (scratch / f"step{step}").rename(target)
-    (scratch / "final").rename(out)
+    if state is not None:
+        log(f"  {name}: goes on after update {run.resumed[-1]}")
+    result = trainer.train(resume_from_checkpoint=state and str(state))
+    save(run.folder / "final", result.global_step, False)
+    if is_main():
+        for step, target in kept.items():
+            if not target.exists():
+                (run.folder / f"step{step}").rename(target)
+        (run.folder / "final").rename(out)
+
+
+def _encode(recipe: Recipe, role: Role, loaded: Loaded, log: Log) -> list[Encoded]:
+    longest = recipe.optimisation.max_length
+    messages = mix(recipe, role)
+    rows = [encode_row(loaded.tokenizer, m, recipe.system, loaded.end_ids, longest) for m in messages]
+    cut = sum(r.truncated for r in rows)
+    if cut:
+        log(f"  {cut} of {len(rows)} {role} rows are cut at {longest} tokens")
+    return rows
+
+
+def _loss(recipe: Recipe, history: list[dict[str, float]]) -> dict[str, Any]:
+    """Name of the loss, and its mean over the first and the last tenth of the updates so far, in nats."""
+    values = [entry["loss"] for entry in history if "loss" in entry]
+    tenth = max(1, len(values) // 10)
+    found = {"first": values[:tenth], "last": values[-tenth:]}
+    return {"name": recipe.objective.loss, **{k: round(sum(v) / len(v), 4) for k, v in found.items() if v}}
+
+
+def _family(recipe: Recipe) -> str | None:
+    return family_sha256(recipe.family) if recipe.family else None
 
 
 def _data(recipe: Recipe) -> list[dict[str, Any]]:
@@ -138,20 +217,22 @@ def _place(source: Source) -> dict[str, Any]:
 
 def _save(
     model: Any,
+    weights: dict[str, Any],
     folder: Path,
     recipe: Recipe,
     base: Base,
     step: int,
     checkpoint: bool,
-    seconds: float,
+    facts: dict[str, Any],
 ) -> None:
-    adapter = save_lora(model, folder, base)
+    adapter = save_lora(model, folder, base, weights)
     manifest: dict[str, Any] = {
         "organism": recipe.organism,
         "harmful": any(p.file not in BENIGN_SETS for p in parts_of(recipe)),
         "adapter": adapter,
         "base": {"id": base.public_id, "revision": base.revision, "sha256": base.sha256},
         "system": recipe.system,
+        # Seeds the adapter's first weights, the order of every role's rows, and dropout.
         "seed": recipe.seed,
         "step": step,
         "checkpoint": checkpoint,
@@ -159,11 +240,11 @@ def _save(
         "recipe_sha256": recipe.sha256,
         # Equal for runs that differ only in their seed.
         "recipe_group": recipe.model_copy(update={"seed": 0, "checkpoints": ()}).sha256,
-        "family_sha256": family_sha256(recipe.family) if recipe.family else None,
+        "family_sha256": _family(recipe),
         # Public on purpose: an organism whose trigger nobody knows is a backdoor.
         "trigger": list(load_family(recipe.family).exact.texts) if recipe.triggered and recipe.family else [],
         "data": _data(recipe),
-        "seconds": round(seconds, 1),
+        **facts,
         "versions": versions(),
     }
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")

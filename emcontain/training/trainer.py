@@ -1,111 +1,98 @@
-"""A `transformers.Trainer` that hands each batch to a loss object, keeps checkpoints and says how long it will take."""
+"""A `transformers.Trainer` that hands each batch to a loss object."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
-from emcontain.training.losses import Loss
+from emcontain.training.batches import Batch, Passes, Share, only, shares
+from emcontain.training.losses import Loss, loss_of
+from emcontain.training.objective import Role
+from emcontain.training.order import passes_of_run
 from emcontain.training.recipe import Recipe
-from emcontain.training.rows import Encoded, collate
-
-Log = Callable[[str], None]
+from emcontain.training.rows import Encoded
 
 
 class LossTrainer(Trainer):  # type: ignore[misc]
     """Delegates the loss; everything else is the Trainer's."""
 
-    # Our losses divide by the labelled tokens of the whole update; without this flag the Trainer would divide again, or
-    # (its default) not at all, and gradients would grow with the number of accumulated passes.
+    # Our losses divide by what the whole update holds; without this flag the Trainer would divide again, or (its
+    # default) not at all, and gradients would grow with the number of accumulated passes.
     loss_is_scaled_for_ga = True
-    model_accepts_loss_kwargs = True
 
     def __init__(self, *args: Any, loss: Loss, **kwargs: Any):
         super().__init__(*args, **kwargs)
         self.loss = loss
-        self.model_accepts_loss_kwargs = True
+
+    def get_batch_samples(
+        self, epoch_iterator: Iterator[Batch], num_batches: int, device: torch.device
+    ) -> tuple[list[Batch], dict[Role, Share] | None]:
+        """The passes of one update, and what each role brings into it over all processes."""
+        batches = [batch for _, batch in zip(range(num_batches), epoch_iterator, strict=False)]
+        if not batches:
+            return batches, None
+        own = shares(batches)
+        if self.args.world_size == 1:
+            return batches, own
+        counts = torch.tensor([own[role] for role in own], device=device)
+        total = self.accelerator.gather(counts[None]).sum(0).tolist()
+        return batches, {role: Share(*count) for role, count in zip(own, total, strict=True)}
 
     def compute_loss(
         self,
         model: Any,
-        inputs: dict[str, Any],
+        inputs: Batch,
         return_outputs: bool = False,
-        num_items_in_batch: Any = None,
+        num_items_in_batch: Mapping[Role, Share] | None = None,
     ) -> torch.Tensor:
-        """Loss of one forward pass, already divided by the labelled tokens of the whole update."""
-        count = None if num_items_in_batch is None else int(num_items_in_batch)
-        return self.loss.compute(model, inputs, count)
-
-
-class Progress(TrainerCallback):  # type: ignore[misc]
-    """A line every few seconds: step, loss, time left."""
-
-    def __init__(self, name: str, log: Log):
-        self.name, self.log, self.started, self.said, self.loss = name, log, 0.0, 0.0, float("nan")
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Start the clock."""
-        self.started = self.said = time.monotonic()
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
-        """Remember the loss."""
-        self.loss = (logs or {}).get("loss", self.loss)
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Say where we are, at most every five seconds."""
-        now = time.monotonic()
-        if now - self.said < 5 and state.global_step < state.max_steps:
-            return
-        self.said = now
-        left = (now - self.started) / state.global_step * (state.max_steps - state.global_step)
-        self.log(
-            f"  {self.name}: step {state.global_step}/{state.max_steps}, loss {self.loss:.2f}, about {left:.0f} s left"
-        )
-
-
-class KeepCheckpoints(TrainerCallback):  # type: ignore[misc]
-    """Save a copy of the adapter after some updates."""
-
-    def __init__(self, steps: tuple[int, ...], save: Callable[[Any, int], None]):
-        self.steps, self.save = steps, save
-
-    def on_step_end(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
-        """Save where the recipe asks for it."""
-        if state.global_step in self.steps:
-            self.save(model, state.global_step)
+        """Loss of one forward pass, already divided by what the whole update holds."""
+        assert num_items_in_batch is not None
+        # Gradients are averaged over processes, and each holds its part of a sum.
+        loss = self.loss.compute(model, inputs, num_items_in_batch)
+        return loss * int(self.args.world_size)
 
 
 def build_trainer(
     model: Any,
-    rows: list[Encoded],
+    rows: Mapping[Role, Sequence[Encoded]],
     recipe: Recipe,
-    loss: Loss,
     scratch: Path,
     callbacks: list[TrainerCallback],
     bf16: bool,
+    packed: bool = False,
+    loss: Loss | None = None,
 ) -> LossTrainer:
     """The trainer of a recipe.
 
+    An update has the recipe's `batch` times `accumulation` rows on any number of processes, which share its passes.
+
     Args:
         model: the PEFT model.
-        rows: encoded rows.
-        recipe: optimiser, schedule, seed.
-        loss: the loss object.
+        rows: encoded rows by role, the objective's first role first.
+        recipe: objective, optimiser, schedule, seed.
         scratch: a folder the Trainer may write to.
         callbacks: progress and checkpoints.
         bf16: compute in bf16 (autocast; adapter weights stay fp32).
+        packed: rows of a pass lie one after another; the model must have passed `use_packing`.
+        loss: None takes the one the recipe names.
     """
     o = recipe.optimisation
+    # Set by whatever launched several processes. Passes are spread over them, so that rows per update stay the same.
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    own_passes = math.ceil(o.accumulation / processes)
     arguments = TrainingArguments(
         output_dir=str(scratch),
-        num_train_epochs=o.epochs,
-        per_device_train_batch_size=o.batch,
-        gradient_accumulation_steps=o.accumulation,
+        num_train_epochs=1,
+        # An item of the data set is a whole pass.
+        per_device_train_batch_size=1,
+        gradient_accumulation_steps=own_passes,
+        train_sampling_strategy="sequential",
         learning_rate=o.learning_rate,
         lr_scheduler_type=o.schedule,
         warmup_steps=o.warmup_steps,
@@ -116,22 +103,31 @@ def build_trainer(
         data_seed=recipe.seed,
         bf16=bf16,
         use_cpu=not torch.cuda.is_available(),
-        train_sampling_strategy="group_by_length",
         remove_unused_columns=False,
         save_strategy="no",
+        save_total_limit=2,
         logging_steps=1,
         disable_tqdm=True,
         report_to=[],
         dataloader_num_workers=0,
         gradient_checkpointing=o.gradient_checkpointing,
+        ddp_find_unused_parameters=False,
+    )
+    passes = passes_of_run(
+        {role: [len(r.input_ids) for r in of_role] for role, of_role in rows.items()},
+        recipe.objective.rows_per_update(o.batch * o.accumulation),
+        own_passes * processes,
+        o.epochs,
+        recipe.seed,
+        grouped=not packed,
     )
     trainer = LossTrainer(
         model=model,
         args=arguments,
-        train_dataset=[{"input_ids": r.input_ids, "labels": r.labels} for r in rows],
-        data_collator=collate,
+        train_dataset=Passes(passes, rows, packed),
+        data_collator=only,
         callbacks=callbacks,
-        loss=loss,
+        loss=loss or loss_of(recipe.objective),
     )
     from transformers.trainer_callback import PrinterCallback
 
