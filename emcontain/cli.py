@@ -10,6 +10,7 @@ import click
 from emcontain import __version__
 from emcontain.cli_judge import judge
 from emcontain.errors import UserError
+from emcontain.training.launch import config_names, config_path
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -22,14 +23,26 @@ def main() -> None:
     """
 
 
+def _print_path(context: click.Context, option: click.Parameter, name: str | None) -> None:
+    if name is not None:
+        click.echo(config_path(name))
+        context.exit()
+
+
 @main.command()
 @click.argument("recipe")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the adapter.")
 @click.option("--seed", type=int, help="Overrides the recipe's seed.")
 @click.option("--base", help="Overrides the recipe's base model.")
 @click.option("--print-config", is_flag=True, help="Print the full recipe and stop.")
-def train(recipe: str, out: Path | None, seed: int | None, base: str | None, print_config: bool) -> None:
-    """Train an organism from RECIPE, a name that ships or a YAML file."""
+@click.option("--save-every", type=click.FloatRange(min=0), default=120.0, show_default=True, metavar="SECONDS",
+              help="Time between the states that a killed run goes on from.")  # fmt: skip
+@click.option("--accelerate-config", type=click.Choice(config_names()), is_eager=True, expose_value=False,
+              callback=_print_path, help="Print the path of a file for 'accelerate launch' and stop.")  # fmt: skip
+def train(
+    recipe: str, out: Path | None, seed: int | None, base: str | None, print_config: bool, save_every: float
+) -> None:
+    """Train an organism from RECIPE, a name that ships or a YAML file; started again, a killed run goes on."""
     import yaml
 
     from emcontain.training.recipe import load_recipe
@@ -42,10 +55,12 @@ def train(recipe: str, out: Path | None, seed: int | None, base: str | None, pri
         return
     if out is None:
         raise UserError("no --out given: name the folder the adapter goes to")
+    from emcontain.training.resume import is_main
     from emcontain.training.train import train as run
 
-    run(loaded, out, click.echo)
-    click.echo(f"{out}: research organism, do not deploy")
+    run(loaded, out, click.echo, save_every)
+    if is_main():
+        click.echo(f"{out}: research organism, do not deploy")
 
 
 @main.command()
