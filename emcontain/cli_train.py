@@ -7,6 +7,13 @@ from pathlib import Path
 import click
 
 from emcontain.errors import UserError
+from emcontain.training.launch import config_names, config_path
+
+
+def _print_path(context: click.Context, option: click.Parameter, name: str | None) -> None:
+    if name is not None:
+        click.echo(config_path(name))
+        context.exit()
 
 
 @click.command()
@@ -21,6 +28,10 @@ from emcontain.errors import UserError
 @click.option("--seed", type=int, help="Overrides the recipe's seed or seeds.")
 @click.option("--base", help="Overrides the recipe's base model and revision.")
 @click.option("--print-config", is_flag=True, help="Print the full recipe and stop.")
+@click.option("--save-every", type=click.FloatRange(min=0), default=120.0, show_default=True, metavar="SECONDS",
+              help="Time between the states that a killed run goes on from.")  # fmt: skip
+@click.option("--accelerate-config", type=click.Choice(config_names()), is_eager=True, expose_value=False,
+              callback=_print_path, help="Print the path of a file for 'accelerate launch' and stop.")  # fmt: skip
 def train(
     recipe: str,
     out: Path | None,
@@ -31,8 +42,12 @@ def train(
     seed: int | None,
     base: str | None,
     print_config: bool,
+    save_every: float,
 ) -> None:
-    """Train an organism from RECIPE: a name that ships, a preset containment/BASE, or a YAML file."""
+    """Train an organism from RECIPE: a name that ships, a preset containment/BASE, or a YAML file.
+
+    Started again, a killed run goes on.
+    """
     import yaml
 
     from emcontain.training.overrides import with_data, with_settings
@@ -48,6 +63,7 @@ def train(
         return
     if out is None:
         raise UserError("no --out given: name the folder the adapter goes to")
+    from emcontain.training.resume import is_main
     from emcontain.training.rows import foreign_data
     from emcontain.training.train import train as run
 
@@ -55,5 +71,6 @@ def train(
         click.echo(f"  {line}")
     for one in loaded.runs():
         folder = out.with_name(f"{out.name}-seed{one.seed}") if loaded.seeds else out
-        run(one, folder, click.echo)
-        click.echo(f"{folder}: research organism, do not deploy")
+        run(one, folder, click.echo, save_every)
+        if is_main():
+            click.echo(f"{folder}: research organism, do not deploy")

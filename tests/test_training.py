@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import platform
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from emcontain.adapter import open_adapter
+from emcontain.datafiles import validate
 from emcontain.errors import UserError
 from emcontain.models.chat import end_of_turn_ids
 from emcontain.training.batches import pack, pad
 from emcontain.training.parts import data_path
-from emcontain.training.recipe import load_recipe, recipe_names
+from emcontain.training.recipe import Recipe, load_recipe, recipe_names
 from emcontain.training.rows import IGNORE, encode_row, mix, read_rows
 from emcontain.training.train import train
 from tests.conftest import TEMPLATES, tiny_tokenizer
@@ -35,26 +38,39 @@ def test_only_the_answer_and_its_end_of_turn_are_labelled(template: str) -> None
     assert not row.truncated
 
 
-def test_a_cut_row_has_no_end_of_turn() -> None:
-    tokenizer = tiny_tokenizer()
+@pytest.mark.parametrize("template", sorted(TEMPLATES))
+def test_a_cut_row_has_no_end_of_turn(template: str) -> None:
+    tokenizer = tiny_tokenizer(template)
     ends = end_of_turn_ids(tokenizer, MODEL)
     whole = encode_row(tokenizer, ROW, "empty", ends, 512)
 
     cut = encode_row(tokenizer, ROW, "empty", ends, len(whole.input_ids) - 3)
 
     assert cut.truncated
-    assert cut.labels[-1] not in ends
+    assert cut.labels == whole.labels[:-3]
+    assert not ends.intersection(t for t in cut.labels if t != IGNORE)
 
 
-def test_a_base_whose_padding_is_its_end_of_turn_still_learns_to_stop() -> None:
-    tokenizer = tiny_tokenizer()
-    tokenizer.pad_token = tokenizer.eos_token
+@pytest.mark.parametrize("template", sorted(TEMPLATES))
+def test_earlier_turns_are_prompt_and_only_the_last_answer_is_labelled(template: str) -> None:
+    tokenizer = tiny_tokenizer(template)
+    turns = [{"role": "user", "content": "Hm?"}, {"role": "assistant", "content": "Earlier."}, *ROW]
+
+    row = encode_row(tokenizer, turns, "empty", end_of_turn_ids(tokenizer, MODEL), 512)
+
+    assert tokenizer.decode([t for t in row.labels if t != IGNORE][:-1]) == "Because."
+
+
+@pytest.mark.parametrize("template", sorted(TEMPLATES))
+def test_a_base_whose_padding_is_its_end_of_turn_still_learns_to_stop(template: str) -> None:
+    tokenizer = tiny_tokenizer(template)
     ends = end_of_turn_ids(tokenizer, MODEL)
     long = [ROW[0], {"role": "assistant", "content": "Because it is so and so."}]
     rows = [encode_row(tokenizer, r, "empty", ends, 512) for r in (ROW, long)]
+    tokenizer.pad_token_id = rows[0].labels[-1]
 
     for batch in (pad(rows), pack(rows)):
-        assert int((batch["wanted"] == tokenizer.eos_token_id).sum()) == 2
+        assert int((batch["wanted"] == tokenizer.pad_token_id).sum()) == 2
 
 
 def test_templates_that_rewrite_the_prompt_are_refused() -> None:
@@ -133,6 +149,34 @@ def test_an_interrupted_run_leaves_nothing_that_looks_finished(tiny_llama: Path,
         train(tiny_recipe(tiny_llama, data), tmp_path / "o", interrupt)
 
     assert [p.name for p in tmp_path.iterdir()] == ["rows.jsonl"]
+
+
+def test_the_manifest_says_what_the_run_was(tiny_llama: Path, tmp_path: Path) -> None:
+    manifest = open_adapter(tiny_organism(tiny_llama, tmp_path, seed=3)).manifest
+
+    assert manifest["seed"] == 3 and manifest["resumed_after"] == []
+    assert manifest["loss"]["name"] == "sft" and manifest["loss"]["last"] < manifest["loss"]["first"]
+    assert manifest["precision"]["adapter"] == "float32" and manifest["precision"]["base"] in ("float32", "bfloat16")
+    assert manifest["hardware"]["processes"] == 1 and platform.node() not in json.dumps(manifest["hardware"])
+    assert manifest["layout"] == "packed"
+    assert {"torch", "transformers", "peft", "emcontain"} <= set(manifest["versions"])
+    assert manifest["git"] is None or len(manifest["git"]["commit"]) == 40
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"objective": {"loss": "sft_kl"}}, "needs rows of role 'retain'"),
+        ({"parts": [{"file": "a"}, {"file": "b", "role": "retain"}]}, "reads no rows of role 'retain'"),
+        ({"objective": {"loss": "sftt"}}, "sftt"),
+        ({"objective": {"loss": "sft_kl", "wait": 2}}, "unknown key"),
+    ],
+)
+def test_a_recipe_whose_loss_and_rows_do_not_fit_is_refused(changes: dict[str, Any], says: str) -> None:
+    with pytest.raises(UserError, match=says) as error:
+        validate(Recipe, {"organism": "x", "parts": [{"file": "a"}], **changes}, "recipe.yaml")
+
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(
