@@ -68,6 +68,27 @@ def resolve_base(name: str) -> Base:
     return _from_hub(name)
 
 
+def find_base(name: str) -> Base | None:
+    """The base if it is on this machine already, else None: nothing is converted or fetched.
+
+    Raises:
+        UserError: a folder without safetensors.
+    """
+    if name == EMBEDDED:
+        return resolve_base(name) if (_embedded_target() / "COMPLETE").is_file() else None
+    if Path(name).is_dir():
+        return resolve_base(name)
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+    model_id, _, revision = name.partition("@")
+    try:
+        folder = snapshot_download(model_id, revision=revision or None, local_files_only=True)
+    except (HFValidationError, LocalEntryNotFoundError):
+        return None
+    return Base(name, model_id, Path(folder), Path(folder).name, weights_sha256(Path(folder)))
+
+
 def weights_sha256(path: Path) -> str:
     """Hash over all safetensors files of a model folder; remembered by file size and time of change.
 
@@ -96,8 +117,12 @@ def _write_atomic(path: Path, text: str) -> None:
     os.replace(handle.name, path)
 
 
+def _embedded_target() -> Path:
+    return cache_dir() / "bases" / f"{EMBEDDED}-bf16-v1"
+
+
 def _embedded_path() -> Path:
-    target = cache_dir() / "bases" / f"{EMBEDDED}-bf16-v1"
+    target = _embedded_target()
     if (target / "COMPLETE").is_file():
         return target
     target.parent.mkdir(parents=True, exist_ok=True)

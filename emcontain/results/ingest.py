@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from fsspec.core import url_to_fs
 from inspect_ai.log import EvalLog, EvalSample, list_eval_logs, read_eval_log
 from inspect_ai.scorer import Score
 
@@ -18,22 +19,32 @@ from emcontain.results.records import Answer, Run, RungInfo
 
 
 def read_runs(paths: Sequence[str | Path]) -> list[Run]:
-    """Read logs (files, or folders of them), the newest run of equal ones last.
+    """Read logs (files, or folders of them; paths or URLs), the newest run of equal ones last.
 
     Raises:
         UserError: nothing there, an unreadable log, or a log of another task.
     """
+    return [as_run(read_log(file), Path(file).name) for file in log_files(paths)]
+
+
+def log_files(paths: Sequence[str | Path]) -> list[str]:
+    """The logs behind files and folders, on this machine or wherever `fsspec` reaches (`s3://…`).
+
+    Raises:
+        UserError: nothing there.
+    """
     files: list[str] = []
-    for path in paths:
-        if Path(path).is_dir():
-            files += sorted(info.name.removeprefix("file://") for info in list_eval_logs(str(path)))
-        elif Path(path).is_file():
-            files.append(str(path))
+    for path in map(str, paths):
+        filesystem, place = url_to_fs(path)
+        if filesystem.isdir(place):
+            files += sorted(info.name.removeprefix("file://") for info in list_eval_logs(path))
+        elif filesystem.isfile(place):
+            files.append(path)
         else:
             raise UserError(f"log '{path}' does not exist: give .eval files or a folder of them")
     if not files:
         raise UserError(f"no logs in {', '.join(map(str, paths))}: run an emcontain task first")
-    return [as_run(read_log(file), Path(file).name) for file in files]
+    return files
 
 
 def read_log(file: str) -> EvalLog:
@@ -72,6 +83,7 @@ def as_run(log: EvalLog, name: str) -> Run:
         other_trigger=_other_trigger(providers, facts),
         model=log.eval.model,
         adapter_sha256=_one(p.get("adapter_sha256") for p in providers),
+        base_sha256=_one(p.get("base_sha256") for p in providers),
         seed=_whole(_one(p.get("training_seed") for p in providers)),
         step=_whole(_one(p.get("training_step") for p in providers)),
         checkpoint=bool(_one(p.get("checkpoint") for p in providers)),

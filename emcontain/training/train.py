@@ -16,7 +16,7 @@ from typing import Any
 from emcontain.adapter import MANIFEST, open_adapter
 from emcontain.cache import sha256_file
 from emcontain.errors import UserError
-from emcontain.models.base import Base
+from emcontain.models.base import Base, find_base
 from emcontain.models.memory import keep_memory, release_memory
 from emcontain.training.card import card
 from emcontain.training.lora import add_lora, load_base, save_lora, versions
@@ -45,7 +45,7 @@ def train(recipe: Recipe, out: Path, log: Log = print) -> Path:
         UserError: bad data, or `out` holds something else.
     """
     if out.exists():
-        if _is_result_of(recipe, out):
+        if is_trained(recipe, out):
             log(f"  {recipe.organism} (seed {recipe.seed}): already trained, reused")
             return out
         raise UserError(f"'{out}' exists and was not made by this recipe: remove it or choose another --out")
@@ -59,16 +59,33 @@ def train(recipe: Recipe, out: Path, log: Log = print) -> Path:
     return out
 
 
-def _is_result_of(recipe: Recipe, out: Path) -> bool:
+def is_trained(recipe: Recipe, out: Path) -> bool:
+    """Whether `out` holds what training this recipe on today's data, trigger and base would give.
+
+    Raises:
+        UserError: `out` is no adapter folder that can be trusted, or the recipe's data cannot be read.
+    """
     if not (out / MANIFEST).is_file():
         return False
     manifest = open_adapter(out).manifest
-    family = family_sha256(recipe.family) if recipe.family else None
-    return (
-        manifest.get("recipe_sha256") == recipe.sha256
-        and manifest.get("data") == _data(recipe)
-        and manifest.get("family_sha256") == family
-    )
+    base = find_base(recipe.base)
+    # A base that is not here yet is checked when the adapter is loaded onto it.
+    if base is not None and manifest.get("base", {}).get("sha256") != base.sha256:
+        return False
+    return all(manifest.get(key) == value for key, value in training_inputs(recipe).items())
+
+
+def training_inputs(recipe: Recipe) -> dict[str, Any]:
+    """What a recipe's result depends on besides its base, as manifests record it.
+
+    Raises:
+        UserError: data or trigger family cannot be read.
+    """
+    return {
+        "recipe_sha256": recipe.sha256,
+        "data": _data(recipe),
+        "family_sha256": family_sha256(recipe.family) if recipe.family else None,
+    }
 
 
 def _train(recipe: Recipe, out: Path, scratch: Path, log: Log) -> None:
@@ -150,11 +167,9 @@ def _save(
         "step": step,
         "checkpoint": checkpoint,
         "recipe": _without_paths(recipe, base),
-        "recipe_sha256": recipe.sha256,
         # Equal for runs that differ only in their seed.
         "recipe_group": recipe.model_copy(update={"seed": 0, "checkpoints": ()}).sha256,
-        "family_sha256": family_sha256(recipe.family) if recipe.family else None,
-        "data": _data(recipe),
+        **training_inputs(recipe),
         "seconds": round(seconds, 1),
         "versions": versions(),
     }
