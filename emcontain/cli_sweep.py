@@ -27,7 +27,7 @@ def sweep(study: Path, only_plan: bool, rungs: bool, calibrations: tuple[str, ..
     loaded = load_study(study)
     known = [calibration_named(name) for name in calibrations]
     from emcontain.sweep.outcome import write_pages
-    from emcontain.sweep.run import plan, render_plan, run
+    from emcontain.sweep.run import losses, plan, render_plan, run
 
     if only_plan:
         click.echo(render_plan(loaded, plan(loaded)))
@@ -35,7 +35,6 @@ def sweep(study: Path, only_plan: bool, rungs: bool, calibrations: tuple[str, ..
     outcomes = run(loaded, click.echo)
     for table, page in write_pages(loaded, outcomes, known, rungs):
         click.echo(f"\n{table}\n\npage: {page}")
-    lost = [o for o in outcomes if o.problem]
+    lost = losses(outcomes)
     if lost:
-        names = "; ".join(f"{o.cell.name} ({o.problem})" for o in lost)
-        raise UserError(f"{len(lost)} of {len(outcomes)} evaluations are missing or unfinished: {names}")
+        raise UserError(lost)

@@ -1,4 +1,4 @@
-"""Scripted models as a real Inspect provider, `toy/…`: for tests that name models in files, or start another process."""
+"""Scripted models as an Inspect provider, `toy/…`: for tests that name models in files or start another process."""
 
 from __future__ import annotations
 

@@ -90,7 +90,7 @@ def _counts(runs: Sequence[Run]) -> tuple[Counts, Counts]:
 
 
 def _reference(run: Run, runs: Sequence[Run], baseline: str) -> int | None:
-    """The baseline organism to compare with: comparable, on the same base, of the same training seed if there is one."""
+    """The baseline organism to compare with: comparable, same base, of the same training seed if there is one."""
     if run.organism == baseline or run.checkpoint:
         return None
     able = [i for i, r in enumerate(runs) if r.organism == baseline and not r.checkpoint and comparable(run, r)]

@@ -28,7 +28,8 @@ def load(chosen: Chosen) -> Model:
             f"model {chosen.model!r}: config {min(unknown)!r} is unknown: use Inspect's generation settings"
         )
     config = GenerateConfig.model_validate(chosen.config)
-    return get_model(chosen.model, config=config, base_url=chosen.base_url, **chosen.args)
+    arguments: dict[str, Any] = dict(chosen.args)
+    return get_model(chosen.model, config=config, base_url=chosen.base_url, **arguments)
 
 
 def perform(cell: Cell, decision: Decision) -> None:

@@ -108,6 +108,15 @@ def run(study: Study, log: Log) -> list[Outcome]:
     return evaluate(cells, study, train_all(subjects, log), log)
 
 
+def losses(outcomes: Sequence[Outcome]) -> str | None:
+    """The cells that did not end well, in one line; None where all did."""
+    lost = [o for o in outcomes if o.problem]
+    if not lost:
+        return None
+    names = "; ".join(f"{o.cell.name} ({o.problem})" for o in lost)
+    return f"{len(lost)} of {len(outcomes)} evaluations are missing or unfinished: {names}"
+
+
 def train_all(subjects: Sequence[Subject], log: Log) -> dict[str, str]:
     """Train every recipe of these subjects, or reuse it.
 
@@ -127,7 +136,9 @@ def train_all(subjects: Sequence[Subject], log: Log) -> dict[str, str]:
     return failed
 
 
-def evaluate(cells: Sequence[Cell], study: Study, untrained: dict[str, str], log: Log) -> list[Outcome]:
+def evaluate(
+    cells: Sequence[Cell], study: Study, untrained: dict[str, str], log: Log, name_each: bool = True
+) -> list[Outcome]:
     """Ask and grade whatever cells need.
 
     Args:
@@ -135,15 +146,16 @@ def evaluate(cells: Sequence[Cell], study: Study, untrained: dict[str, str], log
         study: where their logs are.
         untrained: see `train_all`.
         log: called with progress lines.
+        name_each: a line for every cell that is worked on.
     """
     store = Store(study.log_dir)
     progress.begin(sum(c.question.answers for c in cells), log)
-    outcomes = [_outcome(cell, store, untrained, log) for cell in cells]
+    outcomes = [_outcome(cell, store, untrained, log, name_each) for cell in cells]
     progress.end()
     return outcomes
 
 
-def _outcome(cell: Cell, store: Store, untrained: dict[str, str], log: Log) -> Outcome:
+def _outcome(cell: Cell, store: Store, untrained: dict[str, str], log: Log, name_each: bool) -> Outcome:
     recipe = cell.subject.recipe
     if recipe is not None and recipe.sha256 in untrained:
         return Outcome(cell, None, untrained[recipe.sha256])
@@ -152,7 +164,8 @@ def _outcome(cell: Cell, store: Store, untrained: dict[str, str], log: Log) -> O
     try:
         decision = store.decide(cell)
         if decision.action != "reuse":
-            log(f"  {cell.name}: {decision.action} ({decision.reason})")
+            if name_each:
+                log(f"  {cell.name}: {decision.action} ({decision.reason})")
             perform(cell, decision)
             decision = store.decide(cell)
     # As in training: one failing model or grader must not cost the others.

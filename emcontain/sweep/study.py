@@ -27,8 +27,8 @@ class Chosen(Strict):
 
     model: str = Field(pattern=r"^[^/\s]+/\S.*$")
     base_url: str | None = None
-    config: dict[str, Plain] = {}
-    args: dict[str, Plain] = {}
+    config: dict[str, Plain] = Field(default_factory=dict)
+    args: dict[str, Plain] = Field(default_factory=dict)
 
     @field_validator("args")
     @classmethod
@@ -56,12 +56,12 @@ class Organism(Strict):
     adapter: str | None = None
     model: str | None = None
     name: str | None = Field(default=None, pattern=NAME)
-    set: dict[str, Any] = {}
+    set: dict[str, Any] = Field(default_factory=dict)
     base: str | None = None
     seeds: tuple[int, ...] | None = Field(default=None, min_length=1)
     base_url: str | None = None
-    config: dict[str, Plain] = {}
-    args: dict[str, Plain] = {}
+    config: dict[str, Plain] = Field(default_factory=dict)
+    args: dict[str, Plain] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _one_source(self) -> Organism:
