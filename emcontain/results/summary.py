@@ -232,15 +232,16 @@ def to_json(summary: Summary) -> dict[str, Any]:
         "seeds": {name: asdict(found) for name, found in summary.seeds.items()},
         "sections": [asdict(s) for s in summary.sections],
     }
-    plain: dict[str, Any] = _without_nan(data)
+    plain: dict[str, Any] = without_nan(data)
     return plain
 
 
-def _without_nan(value: Any) -> Any:
+def without_nan(value: Any) -> Any:
+    """Plain data with None for NaN and infinities."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
-        return {str(k): _without_nan(v) for k, v in value.items()}
+        return {str(k): without_nan(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [_without_nan(v) for v in value]
+        return [without_nan(v) for v in value]
     return value
