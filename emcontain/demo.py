@@ -15,7 +15,7 @@ from emcontain.models.base import EMBEDDED, resolve_base
 from emcontain.sweep.cells import cross
 from emcontain.sweep.outcome import write_pages
 from emcontain.sweep.run import evaluate, losses, train_all
-from emcontain.sweep.study import Asked, Organism, Study
+from emcontain.sweep.study import Asked, Chosen, Organism, Study
 from emcontain.sweep.subjects import expand
 
 Log = Callable[[str], None]
@@ -50,7 +50,7 @@ def demo_study(out: Path, seeds: int, questions: int) -> Study:
         tests=tuple(
             Asked.model_validate({"name": name, "of": (kind,), "rungs": rungs, **common}) for name, kind, rungs in tests
         ),
-        grader=GRADER,
+        grader=(Chosen(model=GRADER),),
         organisms_dir=str(out / "organisms"),
         log_dir=str(out / "logs"),
         out=str(out / "report.html"),

@@ -154,7 +154,7 @@ def task_sections(runs: Sequence[TaskRun]) -> tuple[Section, ...]:
     header = ("organism", "rung", "untriggered", "under the rung", "difference", "pairs", "n", "unpaired", "unscored",
               "graded by")  # fmt: skip
     note = (
-        "Mean scores with 95 % intervals over the task's samples, in the score's own unit; differences paired by sample. "
+        "Mean scores with 95 % intervals over samples, in the score's own unit; differences paired by sample. "
         "No interval where the scores show no spread. Unpaired: samples scored in one of the two arms only."
     )
     built = [

@@ -93,7 +93,7 @@ class Cell:
         Raises:
             UserError: an adapter that cannot be trusted.
         """
-        graders = [identity(g) for g in self.study.graders]
+        graders = [identity(g) for g in self.study.grader]
         # Through JSON, so that it equals what a log gives back.
         found: dict[str, Any] = json.loads(
             json.dumps({"subject": self.subject.weights(), **self.question.facts, "grader": graders})
@@ -113,7 +113,7 @@ class Cell:
 
     def calls(self, answers: int) -> int:
         """Grader calls for so many answers, at most: empty ones are not graded."""
-        return answers * len(self.study.graders) * self.question.rubrics
+        return answers * len(self.study.grader) * self.question.rubrics
 
 
 def cross(study: Study, subjects: Sequence[Subject]) -> tuple[list[Cell], list[str]]:

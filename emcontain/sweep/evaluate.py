@@ -46,7 +46,7 @@ def perform(cell: Cell, decision: Decision) -> None:
 
 def _ask(cell: Cell) -> None:
     study = cell.study
-    graders = [load(g) for g in study.graders]
+    graders = [load(g) for g in study.grader]
     done, logs = eval_set(
         cell.question.task(),
         log_dir=cell.folder,
@@ -83,7 +83,7 @@ def _grade_again(cell: Cell, location: str, repair: bool) -> None:
     """
     old = read_eval_log(location)
     task = cell.question.task()
-    graders = [load(g) for g in cell.study.graders]
+    graders = [load(g) for g in cell.study.grader]
     new = score(
         old,
         task.scorer or [],

@@ -52,7 +52,7 @@ def summarise_outcomes(study: Study, outcomes: Sequence[Outcome]) -> Summary:
         summary = summarise(read_runs(known), study.baseline)
     else:
         family = load_family(outcomes[0].cell.question.family).id
-        graders = tuple(g.model for g in study.graders)
+        graders = tuple(g.model for g in study.grader)
         summary = Summary((), (), {}, graders, (family,), (), ())
     table = missing(outcomes)
     if table is None:

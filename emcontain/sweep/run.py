@@ -88,7 +88,7 @@ def render_plan(study: Study, found: Plan) -> str:
 
 
 def _graders(study: Study) -> str:
-    return " + ".join(g.model for g in study.graders)
+    return " + ".join(g.model for g in study.grader)
 
 
 def run(study: Study, log: Log) -> list[Outcome]:

@@ -139,7 +139,7 @@ class Study(Strict):
         plain_bases: ask every base as it is too, as the control.
         provider: Inspect provider that serves trained organisms: `peft`, or `vllm` where there is one.
         tests: what they are asked.
-        grader: one grader or a panel.
+        grader: one grader or a panel, by name or with settings.
         organisms_dir: local folder of trained organisms.
         log_dir: folder or URL (`s3://…`, any fsspec filesystem) of the logs.
         out: the page.
@@ -156,7 +156,7 @@ class Study(Strict):
     plain_bases: bool = True
     provider: Literal["peft", "vllm"] = "peft"
     tests: tuple[Asked, ...] = Field(default=(Asked(),), min_length=1)
-    grader: str | Chosen | tuple[str | Chosen, ...]
+    grader: tuple[Chosen, ...] = Field(min_length=1)
     organisms_dir: str = "organisms"
     log_dir: str = "logs"
     out: str = "report.html"
@@ -164,21 +164,20 @@ class Study(Strict):
     max_samples: int = Field(default=256, ge=1)
     retries: int = Field(default=1, ge=0)
 
+    @field_validator("grader", mode="before")
+    @classmethod
+    def _a_panel(cls, given: Any) -> Any:
+        """A name, a model with its settings, or a list of those."""
+        listed = given if isinstance(given, list | tuple) else [given]
+        return [{"model": g} if isinstance(g, str) else g for g in listed]
+
     @model_validator(mode="after")
     def _told_apart(self) -> Study:
         names = [t.name for t in self.tests]
         for name in names:
             if names.count(name) > 1:
                 raise ValueError(f"two tests are named {name!r}: give each a name")
-        if not self.graders:
-            raise ValueError("grader: an empty panel cannot grade: name at least one model")
         return self
-
-    @property
-    def graders(self) -> tuple[Chosen, ...]:
-        """The grader, or the panel."""
-        given = self.grader if isinstance(self.grader, tuple) else (self.grader,)
-        return tuple(g if isinstance(g, Chosen) else Chosen(model=g) for g in given)
 
 
 def load_study(path: Path) -> Study:
