@@ -212,15 +212,15 @@ def test_a_training_that_diverged_is_missing_and_the_others_are_there(tiny_llama
 
 def test_a_killed_sweep_goes_on_where_it_was(tiny_llama: Path, tmp_path: Path) -> None:
     made = [{"model": "toy/subject"}, {"model": "toy/subject2"}, *organisms(tiny_llama, tmp_path, one=1e-2)]
-    file = study(tmp_path, organisms=made, seeds=[0, 1], tests=[{"n_questions": 12, "rungs": RUNGS, "max_tokens": 4}],
+    file = study(tmp_path, organisms=made, seeds=[0, 1], tests=[{"n_questions": 8, "rungs": RUNGS, "max_tokens": 4}], plain_bases=False,
                  max_samples=2)  # fmt: skip
     counted = tmp_path / "calls.txt"
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TOY_CALLS": str(counted), "TOY_SECONDS": "0.02"}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TOY_CALLS": str(counted), "TOY_SECONDS": "0.03"}
     command = [sys.executable, "-c", DRIVER, "sweep", str(file)]
     running = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        # Half-way through the second model's 36 answers.
-        _wait(lambda: counted.is_file() and counted.read_text().split().count("subject2") >= 18, running)
+        # Half-way through the second model's 24 answers.
+        _wait(lambda: counted.is_file() and counted.read_text().split().count("subject2") >= 14, running)
     finally:
         running.send_signal(signal.SIGKILL)
         running.wait()
@@ -233,16 +233,18 @@ def test_a_killed_sweep_goes_on_where_it_was(tiny_llama: Path, tmp_path: Path) -
     assert done.returncode == 0, done.stdout + done.stderr
     after = Counter(counted.read_text().split())
     assert len(adapters) == 2 and {p: p.stat().st_mtime_ns for p in adapters} == adapters, "nothing trained again"
-    assert before["subject"] == after["subject"] == 36, "a finished evaluation is not asked again"
-    assert left[0].action == "resume" and 0 < left[0].answers < 36
-    assert after["subject2"] - before["subject2"] == left[0].answers, "only what was missing"
-    assert actions(file) == ["reuse"] * 5
+    assert before["subject"] == after["subject"] == 24, "a finished evaluation is not asked again"
+    assert left[0].action == "resume" and 0 < left[0].answers < 24
+    # Inspect also finds answers that had not reached the log yet; what was being answered is asked again.
+    assert 0 < after["subject2"] - before["subject2"] <= left[0].answers
+    assert after["subject2"] <= 24 + 2
+    assert actions(file) == ["reuse"] * 4
 
 
 def _wait(reached: Any, running: subprocess.Popen[bytes]) -> None:
-    for _ in range(1200):
+    for _ in range(3000):
         if reached():
             return
         assert running.poll() is None, "the sweep ended before it could be stopped"
         time.sleep(0.05)
-    pytest.fail("the sweep did not get that far within a minute")
+    pytest.fail("the sweep did not get that far within 150 seconds")

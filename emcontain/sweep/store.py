@@ -107,7 +107,7 @@ class Store:
                 return Decision("regrade", f"changed: {', '.join(parts)}", 0, wanted, log)
         if own:
             left = max(wanted - max(log.answers for log in own), 0)
-            return Decision("resume", f"{wanted - left} of {wanted} answers are there", left, left)
+            return Decision("resume", f"at least {wanted - left} of {wanted} answers are there", left, left)
         return Decision("evaluate", self._why(cell), wanted, wanted)
 
     def _why(self, cell: Cell) -> str:
