@@ -212,8 +212,8 @@ def test_a_training_that_diverged_is_missing_and_the_others_are_there(tiny_llama
 
 def test_a_killed_sweep_goes_on_where_it_was(tiny_llama: Path, tmp_path: Path) -> None:
     made = [{"model": "toy/subject"}, {"model": "toy/subject2"}, *organisms(tiny_llama, tmp_path, one=1e-2)]
-    file = study(tmp_path, organisms=made, seeds=[0, 1], tests=[{"n_questions": 8, "rungs": RUNGS, "max_tokens": 4}], plain_bases=False,
-                 max_samples=2)  # fmt: skip
+    asked = [{"n_questions": 8, "rungs": RUNGS, "max_tokens": 4}]
+    file = study(tmp_path, organisms=made, seeds=[0, 1], tests=asked, plain_bases=False, max_samples=2)
     counted = tmp_path / "calls.txt"
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "TOY_CALLS": str(counted), "TOY_SECONDS": "0.03"}
     command = [sys.executable, "-c", DRIVER, "sweep", str(file)]
