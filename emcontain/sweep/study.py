@@ -134,7 +134,7 @@ class Study(Strict):
         name: of the study.
         about: one sentence on what it is for.
         organisms: who is trained and asked.
-        seeds: training seeds of every recipe that names none of its own.
+        seeds: training seeds of every recipe whose line names none; default the recipe's own.
         bases: base models every recipe is trained on; default the recipe's own.
         plain_bases: ask every base as it is too, as the control.
         provider: Inspect provider that serves trained organisms: `peft`, or `vllm` where there is one.
@@ -151,7 +151,7 @@ class Study(Strict):
     name: str = Field(pattern=NAME)
     about: str = ""
     organisms: tuple[Organism, ...] = Field(min_length=1)
-    seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
+    seeds: tuple[int, ...] | None = Field(default=None, min_length=1)
     bases: tuple[str, ...] = ()
     plain_bases: bool = True
     provider: Literal["peft", "vllm"] = "peft"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -120,10 +120,9 @@ def _subjects(study: Study, line: Organism) -> Iterable[Subject]:
         )
         return
     for base in study.bases or (None,):
-        for seed in line.seeds or study.seeds:
-            recipe = _recipe(line, base, seed)
+        for recipe in _recipes(line, base, line.seeds or study.seeds):
             several = f"-{_slug(recipe.base)}" if len(study.bases) > 1 else ""
-            label = f"{recipe.organism}{several}-seed{seed}"
+            label = f"{recipe.organism}{several}-seed{recipe.seed}"
             folder = _folder(Path(study.organisms_dir), label, recipe)
             trained_on = family_sha256(recipe.family) if recipe.family else None
             for kind, name, place in _kept(label, folder, recipe):
@@ -137,14 +136,18 @@ def _kept(label: str, folder: Path, recipe: Recipe) -> Iterable[tuple[Kind, str,
         yield "checkpoints", f"{label}-step{step}", folder.with_name(f"{folder.name}-step{step}")
 
 
-def _recipe(line: Organism, base: str | None, seed: int) -> Recipe:
+def _recipes(line: Organism, base: str | None, seeds: Sequence[int] | None) -> Iterable[Recipe]:
+    """A recipe with the study's changes, once per training seed; without seeds, with its own."""
     loaded = load_recipe(str(line.recipe)).model_dump(mode="json")
-    changes: dict[str, Any] = {**line.set, "seed": seed}
-    if base is not None:
-        changes["base"] = base
-    if line.name is not None:
-        changes["organism"] = line.name
-    return validate(Recipe, _merged(loaded, changes), f"recipe {line.recipe!r} with its changes in 'set'")
+    # A recipe may list several seeds of its own; each one is trained by itself.
+    listed = {"seeds": ()} if "seeds" in loaded else {}
+    for seed in seeds or loaded.get("seeds") or (loaded["seed"],):
+        changes: dict[str, Any] = {**line.set, **listed, "seed": seed}
+        if base is not None:
+            changes["base"] = base
+        if line.name is not None:
+            changes["organism"] = line.name
+        yield validate(Recipe, _merged(loaded, changes), f"recipe {line.recipe!r} with its changes in 'set'")
 
 
 def _merged(old: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
