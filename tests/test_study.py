@@ -11,7 +11,10 @@ from click.testing import CliRunner
 
 from emcontain.cli import main
 from emcontain.errors import UserError
+from emcontain.models.base import resolve_base
+from emcontain.sweep import subjects
 from emcontain.sweep.cells import cross
+from emcontain.sweep.run import evaluate
 from emcontain.sweep.study import Study, load_study
 from emcontain.sweep.subjects import expand
 from tests.organisms import tiny_organism
@@ -119,10 +122,25 @@ def test_an_adapter_is_known_by_its_weights_wherever_it_lies(tiny_llama: Path, t
     second = first.rename(tmp_path / "moved")
     made = [study(organisms=[{"adapter": str(second), "base": str(tiny_llama), "name": n}]) for n in ("x", "y")]
 
-    subjects = [next(s for s in expand(m) if s.kind == "organisms") for m in made]
+    both = [next(s for s in expand(m) if s.kind == "organisms") for m in made]
 
-    assert subjects[0].weights() == subjects[1].weights() and len(subjects[0].weights()["adapter"]) == 64
-    assert str(tmp_path) not in str(subjects[0].weights())
+    assert both[0].weights() == both[1].weights() and len(both[0].weights()["adapter"]) == 64
+    assert str(tmp_path) not in str(both[0].weights())
+
+
+def test_a_base_is_fetched_before_its_weights_are_written_into_a_log(
+    tiny_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the log says "weights not known", and the next sweep asks everything again."""
+    fetched: list[str] = []
+    monkeypatch.setattr(subjects, "find_base", lambda name: resolve_base(str(tiny_llama)) if fetched else None)
+    monkeypatch.setattr(subjects, "resolve_base", fetched.append)
+    made = study(organisms=[{"model": "peft/some/base"}], grader="toy/down", log_dir=str(tmp_path / "logs"))
+    (cell,), _ = cross(made, expand(made))
+
+    evaluate([cell], made, {}, lambda line: None)
+
+    assert fetched == ["some/base"] and cell.inputs["subject"]["base"] == resolve_base(str(tiny_llama)).sha256
 
 
 @pytest.mark.parametrize("file", sorted(EXAMPLES.glob("*.yaml")), ids=lambda p: p.name)

@@ -12,7 +12,7 @@ from emcontain.sweep.evaluate import perform
 from emcontain.sweep.progress import progress
 from emcontain.sweep.store import Decision, Store
 from emcontain.sweep.study import Study
-from emcontain.sweep.subjects import Subject, expand
+from emcontain.sweep.subjects import Subject, expand, fetch
 from emcontain.training.train import train
 
 Log = Callable[[str], None]
@@ -162,6 +162,9 @@ def _outcome(cell: Cell, store: Store, untrained: dict[str, str], log: Log, name
     if not cell.subject.ready:
         return Outcome(cell, None, "training ended before this checkpoint")
     try:
+        # A log must say by which weights it was made, also where they are not here before the first question.
+        for chosen in (cell.subject.chosen, *cell.study.grader):
+            fetch(chosen)
         decision = store.decide(cell)
         if decision.action != "reuse":
             if name_each:

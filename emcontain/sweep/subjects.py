@@ -14,7 +14,7 @@ from emcontain.cache import sha256_text
 from emcontain.datafiles import validate
 from emcontain.errors import UserError
 from emcontain.grading import embedded
-from emcontain.models.base import find_base
+from emcontain.models.base import find_base, resolve_base
 from emcontain.sweep.study import Chosen, Kind, Organism, Study
 from emcontain.training.recipe import Recipe, load_recipe
 from emcontain.training.train import is_trained, training_inputs
@@ -79,6 +79,17 @@ def identity(chosen: Chosen) -> dict[str, Any]:
     elif chosen.base_url:
         found["base_url"] = chosen.base_url
     return {**found, "config": _sampling(chosen.config), "args": chosen.args}
+
+
+def fetch(chosen: Chosen) -> None:
+    """Bring the base of a `peft/` model onto this machine, so that `identity` knows its weights.
+
+    Raises:
+        UserError: it cannot be had.
+    """
+    provider, _, name = chosen.model.partition("/")
+    if provider == "peft":
+        resolve_base(name if Path(name).is_dir() else name.partition(":")[0])
 
 
 def _sampling(config: Mapping[str, Any]) -> dict[str, Any]:
