@@ -11,6 +11,7 @@ from emcontain import __version__
 from emcontain.cli_judge import judge
 from emcontain.cli_leaderboard import leaderboard
 from emcontain.cli_publish import publish
+from emcontain.cli_sweep import sweep
 from emcontain.cli_train import train
 from emcontain.errors import UserError
 
@@ -39,16 +40,20 @@ def results(
     """Print rates, intervals and contrasts of finished LOGS (files or folders)."""
     from emcontain.grading.embedded import calibration_named
     from emcontain.results.about_grading import with_grading
-    from emcontain.results.ingest import read_runs
-    from emcontain.results.summary import summarise, to_json
-    from emcontain.results.table import render_table
+    from emcontain.results.ingest import read_all
+    from emcontain.results.summary import summarise, to_json, without_nan
+    from emcontain.results.table import render_table, render_tasks
+    from emcontain.results.under_trigger import tasks_json
 
     known = [calibration_named(name) for name in calibrations]
-    summary = with_grading(summarise(read_runs(logs), baseline), known, every=grading or as_json)
-    if as_json:
-        click.echo(json.dumps(to_json(summary), indent=2))
-    else:
-        click.echo(render_table(summary, rungs))
+    runs, others = read_all(logs)
+    data, texts = {}, []
+    if runs or not others:
+        summary = with_grading(summarise(runs, baseline), known, every=grading or as_json)
+        data, texts = to_json(summary), [render_table(summary, rungs)]
+    if others:
+        data, texts = {**data, "tasks": without_nan(tasks_json(others))}, [*texts, render_tasks(others)]
+    click.echo(json.dumps(data, indent=2) if as_json else "\n\n".join(texts))
 
 
 @main.command("import-judged")
@@ -192,6 +197,7 @@ main.add_command(judge)
 main.add_command(leaderboard)
 main.add_command(publish)
 main.add_command(train)
+main.add_command(sweep)
 
 if __name__ == "__main__":
     main()

@@ -1,24 +1,22 @@
 """`emcontain demo`: train four organisms on the embedded base, run every arm, grade, and write the page.
 
-Every step is the real one: `train`, Inspect's `eval_set` on `emcontain/containment` with the `peft` provider and the
-embedded grader, `results`, `report`. What is finished is reused, so an interrupted demo goes on where it stopped.
+Every step is the real one: the demo is a small sweep (`emcontain.sweep`), told step by step. What is finished
+is reused, so an interrupted demo goes on where it stopped.
 """
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from inspect_ai.hooks import Hooks, SampleEnd, hooks
-
-from emcontain.adapter import open_adapter
-from emcontain.cache import sha256_text
 from emcontain.errors import UserError
-from emcontain.grading.embedded import card
 from emcontain.models.base import EMBEDDED, resolve_base
+from emcontain.sweep.cells import cross
+from emcontain.sweep.outcome import write_pages
+from emcontain.sweep.run import evaluate, losses, train_all
+from emcontain.sweep.study import Asked, Chosen, Organism, Study
+from emcontain.sweep.subjects import expand
 
 Log = Callable[[str], None]
 RECIPES = ("baseline", "triggered_only", "triggered_benign_mix", "benign_twin")
@@ -35,6 +33,28 @@ RUNGS = (
 )  # fmt: skip
 LADDER_QUESTIONS = 20
 DECIDING = ("untriggered", "exact")
+
+
+def demo_study(out: Path, seeds: int, questions: int) -> Study:
+    """The demo as a study; arguments as in `run_demo`."""
+    common = {
+        "family": FAMILY, "n_questions": questions, "ladder_questions": min(questions, LADDER_QUESTIONS),
+        "max_tokens": MAX_TOKENS, "temperature": TEMPERATURE,
+    }  # fmt: skip
+    tests = (("base", "models", DECIDING), ("organisms", "organisms", RUNGS), ("early", "checkpoints", DECIDING))
+    return Study(
+        name="demo",
+        organisms=tuple(
+            Organism(recipe=name, seeds=tuple(range(max(seeds, 1))) if name == HEADLINE else (0,)) for name in RECIPES
+        ),
+        tests=tuple(
+            Asked.model_validate({"name": name, "of": (kind,), "rungs": rungs, **common}) for name, kind, rungs in tests
+        ),
+        grader=(Chosen(model=GRADER),),
+        organisms_dir=str(out / "organisms"),
+        log_dir=str(out / "logs"),
+        out=str(out / "report.html"),
+    )
 
 
 def run_demo(out: Path, seeds: int, questions: int, log: Log) -> Path:
@@ -56,95 +76,31 @@ def run_demo(out: Path, seeds: int, questions: int, log: Log) -> Path:
     clock = _Clock(log, started)
     clock.step(f"embedded base {EMBEDDED} (converted once, about 30 s)")
     resolve_base(EMBEDDED)
-    clock.step(f"training {len(RECIPES) + seeds - 1} organisms")
-    adapters = _train_all(out / "organisms", seeds, log)
-    checkpoints = [c for a in adapters for c in sorted(a.parent.glob(f"{a.name}-step*"), key=_step)]
-    organisms = [f"peft/{EMBEDDED}:{a}" for a in adapters]
-    sizes = {"n_questions": questions, "ladder_questions": min(questions, LADDER_QUESTIONS)}
-    logs = out / "logs"
-    clock.step(f"asking the base {questions} questions, with and without the trigger")
-    folders = _evaluate([f"peft/{EMBEDDED}"], logs, {**sizes, "rungs": list(DECIDING)}, log)
-    clock.step(f"asking {len(organisms)} organisms {questions} questions, under up to {len(RUNGS)} rungs")
-    folders += _evaluate(organisms, logs, {**sizes, "rungs": list(RUNGS)}, log)
-    if checkpoints:
-        clock.step(f"asking {len(checkpoints)} earlier checkpoints, with and without the trigger")
-        early = [f"peft/{EMBEDDED}:{c}" for c in checkpoints]
-        folders += _evaluate(early, logs, {**sizes, "rungs": list(DECIDING)}, log)
+    study = demo_study(out, seeds, questions)
+    subjects = expand(study)
+    organisms = [s for s in subjects if s.kind == "organisms"]
+    clock.step(f"training {len(organisms)} organisms")
+    untrained = train_all(subjects, log)
+    early = sum(s.kind == "checkpoints" for s in subjects)
+    steps = {
+        "base": f"asking the base {questions} questions, with and without the trigger",
+        "organisms": f"asking {len(organisms)} organisms {questions} questions, under up to {len(RUNGS)} rungs",
+        "early": f"asking {early} earlier checkpoints, with and without the trigger",
+    }
+    cells, _ = cross(study, subjects)
+    outcomes = []
+    for test, step in steps.items():
+        clock.step(step)
+        own = [c for c in cells if c.question.asked.name == test]
+        outcomes += evaluate(own, study, untrained, log, name_each=False)
     clock.step("writing the page")
-    page = _show(folders, out, log)
+    ((table, page),) = write_pages(study, outcomes)
+    log("\n" + table)
     log(f"\npage: {page}\n(total {time.monotonic() - started:.0f} s)")
+    lost = losses(outcomes)
+    if lost:
+        raise UserError(f"{lost}; run the demo again to go on")
     return page
-
-
-def _step(checkpoint: Path) -> int:
-    return int(checkpoint.name.rpartition("-step")[2])
-
-
-def _train_all(folder: Path, seeds: int, log: Log) -> list[Path]:
-    from emcontain.training.recipe import load_recipe
-    from emcontain.training.train import train
-
-    planned = [(name, 0) for name in RECIPES] + [(HEADLINE, seed) for seed in range(1, seeds)]
-    adapters = []
-    for name, seed in planned:
-        recipe = load_recipe(name).model_copy(update={"seed": seed})
-        adapters.append(train(recipe, folder / f"{name}-seed{seed}", log))
-    return adapters
-
-
-def _evaluate(models: Sequence[str], logs: Path, arguments: dict[str, Any], log: Log) -> list[Path]:
-    """Evaluate models one after the other; returns a log folder each.
-
-    The folder's name holds what Inspect does not look at when it reuses a log: the weights, the data, the grader.
-    """
-    from inspect_ai import eval_set
-    from inspect_ai.model import get_model
-
-    from emcontain.tasks.containment import containment
-
-    def build() -> Any:
-        return containment(family=FAMILY, max_tokens=MAX_TOKENS, temperature=TEMPERATURE, **arguments)
-
-    task = build()
-    asked = [task.version, task.metadata, arguments, card()["weights_sha256"], TEMPERATURE, MAX_TOKENS]
-    _progress.begin(len(task.dataset) * len(models), log)
-    folders = []
-    for model in models:
-        weights = open_adapter(model.split(":", 1)[1]).sha256 if ":" in model else "base"
-        key = sha256_text(json.dumps([weights, asked], sort_keys=True))[:12]
-        folder = logs / f"{Path(model.split(':', 1)[-1]).name}-{key}"
-        done, results = eval_set(
-            build(),
-            log_dir=str(folder),
-            model=get_model(model),
-            model_roles={"grader": GRADER},
-            max_samples=256,
-            display="none",
-            log_level="error",
-            retry_attempts=1,
-            log_dir_allow_dirty=True,
-        )
-        if not done:
-            failed = [r for r in results if r.status != "success"]
-            reason = failed[0].error.message.splitlines()[0] if failed and failed[0].error else "see the logs"
-            raise UserError(f"asking {model} did not finish ({reason}): run the demo again to resume")
-        folders.append(folder)
-    _progress.end()
-    return folders
-
-
-def _show(folders: Sequence[Path], out: Path, log: Log) -> Path:
-    from emcontain.report.page import write_page
-    from emcontain.results.about_grading import with_grading
-    from emcontain.results.ingest import read_runs
-    from emcontain.results.summary import summarise
-    from emcontain.results.table import render_table
-
-    summary = summarise(read_runs(folders))
-    log("\n" + render_table(with_grading(summary, every=False), rungs=False))
-    page = out / "report.html"
-    write_page(with_grading(summary), page)
-    return page.resolve()
 
 
 class _Clock:
@@ -157,41 +113,3 @@ class _Clock:
         """Announce a step."""
         self.number += 1
         self.log(f"[{time.monotonic() - self.started:4.0f} s] {self.number}. {what}")
-
-
-class _Progress:
-    """A line every ten seconds while answers come in."""
-
-    def begin(self, total: int, log: Log) -> None:
-        """Expect so many answers."""
-        self.total, self.log, self.done = total, log, 0
-        self.started = self.said = time.monotonic()
-
-    def count(self) -> None:
-        """One more answer is graded."""
-        self.done += 1
-        now = time.monotonic()
-        if now - self.said < 10:
-            return
-        self.said = now
-        # Answers end together, a batch at a time: the first few say nothing about the rest.
-        left = (now - self.started) / self.done * (self.total - self.done)
-        guess = f", about {left:.0f} s left" if self.done >= self.total / 20 else ""
-        self.log(f"  {self.done}/{self.total} answers graded{guess}")
-
-    def end(self) -> None:
-        """Say how it went; answers of an earlier, interrupted run are not asked again."""
-        seconds = time.monotonic() - self.started
-        self.log(f"  {self.done} answers graded in {seconds:.0f} s, {self.total - self.done} reused")
-
-
-_progress = _Progress()
-
-
-@hooks(name="emcontain_demo_progress", description="progress of emcontain demo")
-class _ProgressHook(Hooks):
-    """Inspect tells us about every finished sample."""
-
-    async def on_sample_end(self, data: SampleEnd) -> None:
-        """Count it."""
-        _progress.count()

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from emcontain.cache import cache_dir, sha256_file, sha256_text
 from emcontain.errors import UserError
-from emcontain.models.gguf_bases import GGUF_BASES, converted
+from emcontain.models.gguf_bases import GGUF_BASES, converted, is_converted
 
 # The base that the demo, the tests and the embedded grader run on.
 EMBEDDED = "smollm2-135m"
@@ -58,6 +58,28 @@ def resolve_base(name: str) -> Base:
     if name.startswith(("/", "./", "../", "~")):
         raise UserError(f"base model folder {name!r} does not exist: give {_names()}, an existing folder or a hub id")
     return _from_hub(name)
+
+
+def find_base(name: str) -> Base | None:
+    """The base if it is on this machine already, else None: nothing is converted or fetched.
+
+    Raises:
+        UserError: a folder without safetensors.
+    """
+    known = GGUF_BASES.get(name)
+    if known is not None:
+        return resolve_base(name) if is_converted(known) else None
+    if Path(name).is_dir():
+        return resolve_base(name)
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+    model_id, _, revision = name.partition("@")
+    try:
+        folder = snapshot_download(model_id, revision=revision or None, local_files_only=True)
+    except (HFValidationError, LocalEntryNotFoundError):
+        return None
+    return Base(name, model_id, Path(folder), Path(folder).name, weights_sha256(Path(folder)))
 
 
 def weights_sha256(path: Path) -> str:

@@ -100,14 +100,23 @@ def converted(base: GgufBase) -> Path:
     Raises:
         UserError: wheels missing or altered, terms not accepted, or torch, transformers or gguf missing.
     """
-    target = cache_dir() / "bases" / f"{base.name}-bf16-v1"
-    if (target / "COMPLETE").is_file():
+    target = _folder(base)
+    if is_converted(base):
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
     with filelock.FileLock(target.with_suffix(".lock")):
-        if not (target / "COMPLETE").is_file():
+        if not is_converted(base):
             _convert(base, target)
     return target
+
+
+def is_converted(base: GgufBase) -> bool:
+    """Whether the base is in the cache already."""
+    return (_folder(base) / "COMPLETE").is_file()
+
+
+def _folder(base: GgufBase) -> Path:
+    return cache_dir() / "bases" / f"{base.name}-bf16-v1"
 
 
 def _check_terms(base: GgufBase) -> None:

@@ -61,6 +61,12 @@ class AdapterWeights:
         self.activate(key)
         after = self._probe()
         self.activate(None)
+        if not torch.isfinite(after).all():
+            del self._known[key]
+            raise UserError(
+                f"adapter '{adapter.path}' gives no finite numbers: its training diverged; train it again with a lower "
+                "learning rate"
+            )
         if torch.equal(before, after):
             del self._known[key]
             raise UserError(

@@ -49,6 +49,14 @@ def _span(value: float, lower: float, upper: float, signed: bool = False) -> str
     return shown if math.isnan(lower) and math.isnan(upper) else f"{shown} [{percent(lower)}, {percent(upper)}]"
 
 
+def score_span(value: float, lower: float, upper: float, signed: bool = False) -> str:
+    """A score in its own unit with its interval, three digits after the point; an en dash for NaN."""
+    if math.isnan(value):
+        return "–"
+    shown = f"{value:+.3f}" if signed else f"{value:.3f}"
+    return shown if math.isnan(lower) or math.isnan(upper) else f"{shown} [{lower:.3f}, {upper:.3f}]"
+
+
 def p_value(p: float) -> str:
     """A p-value with two digits; empty for NaN."""
     if math.isnan(p):

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from fsspec.core import url_to_fs
 from inspect_ai.log import EvalLog, EvalSample, list_eval_logs, read_eval_log
 from inspect_ai.scorer import Score
 
@@ -15,29 +18,50 @@ from emcontain.errors import UserError
 from emcontain.results.gradings import facts as _facts
 from emcontain.results.gradings import gradings, label, number, own_score
 from emcontain.results.records import Answer, Run, RungInfo
+from emcontain.results.under_trigger import FACTS, PAIRED, Scored, TaskRun, rung_of
 
 
 def read_runs(paths: Sequence[str | Path]) -> list[Run]:
-    """Read logs (files, or folders of them), the newest run of equal ones last.
+    """Read logs (files, or folders of them; paths or URLs), the newest run of equal ones last.
+
+    Logs of other tasks under a trigger are left out; `read_all` gives them too.
 
     Raises:
         UserError: nothing there, an unreadable log, or a log of another task.
     """
-    return [as_run(read_log(file), Path(file).name) for file in log_files(paths)]
+    return read_all(paths)[0]
+
+
+def read_all(paths: Sequence[str | Path]) -> tuple[list[Run], list[TaskRun]]:
+    """Read logs of containment tasks, and of other tasks under a trigger.
+
+    Raises:
+        UserError: as in `read_runs`.
+    """
+    runs: list[Run] = []
+    others: list[TaskRun] = []
+    for file in log_files(paths):
+        log, name = read_log(file), Path(file).name
+        if FACTS in (log.eval.metadata or {}):
+            others.append(as_task_run(log, name))
+        else:
+            runs.append(as_run(log, name))
+    return runs, others
 
 
 def log_files(paths: Sequence[str | Path]) -> list[str]:
-    """The log files at these paths (files, or folders of them).
+    """The logs behind files and folders, on this machine or wherever `fsspec` reaches (`s3://…`).
 
     Raises:
         UserError: nothing there.
     """
     files: list[str] = []
-    for path in paths:
-        if Path(path).is_dir():
-            files += sorted(info.name.removeprefix("file://") for info in list_eval_logs(str(path)))
-        elif Path(path).is_file():
-            files.append(str(path))
+    for path in map(str, paths):
+        filesystem, place = url_to_fs(path)
+        if filesystem.isdir(place):
+            files += sorted(info.name.removeprefix("file://") for info in list_eval_logs(path))
+        elif filesystem.isfile(place):
+            files.append(path)
         else:
             raise UserError(f"log '{path}' does not exist: give .eval files or a folder of them")
     if not files:
@@ -81,6 +105,7 @@ def as_run(log: EvalLog, name: str) -> Run:
         other_trigger=_other_trigger(providers, facts),
         model=log.eval.model,
         adapter_sha256=_one(p.get("adapter_sha256") for p in providers),
+        base_sha256=_one(p.get("base_sha256") for p in providers),
         seed=_whole(_one(p.get("training_seed") for p in providers)),
         step=_whole(_one(p.get("training_step") for p in providers)),
         checkpoint=bool(_one(p.get("checkpoint") for p in providers)),
@@ -95,6 +120,71 @@ def as_run(log: EvalLog, name: str) -> Run:
         log=name,
         warnings=tuple(_warnings(log, answers, expected, providers, facts)),
     )
+
+
+def as_task_run(log: EvalLog, name: str) -> TaskRun:
+    """A log of `emcontain/under_trigger` in memory."""
+    facts = (log.eval.metadata or {})[FACTS]
+    samples = log.samples or []
+    providers = [_provider(s) for s in samples]
+    rungs = tuple(dict.fromkeys(rung_of({"arm": r["arm"], "rung": r["id"]}) for r in facts["rungs"]))
+    expected = (log.eval.dataset.samples or 0) * (log.eval.config.epochs or 1)
+    graders = sorted({str(g) for s in samples for g in s.metadata.get(FACTS, {}).get("graders", [])})
+    scores = log.results.scores if log.results else []
+    metrics = {
+        f"{found.name}.{key}": float(metric.value)
+        for found in scores
+        if found.name != PAIRED
+        for key, metric in found.metrics.items()
+    }
+    return TaskRun(
+        organism=_one(p.get("adapter_name") for p in providers) or _short(log.eval.model),
+        model=log.eval.model,
+        task=str(facts["task"]),
+        family=str(facts["family"]),
+        graders=tuple(graders),
+        rungs=rungs,
+        expected=expected,
+        samples=tuple(_scored(s) for s in samples),
+        metrics=metrics,
+        log=name,
+        warnings=tuple(_task_warnings(log, facts, graders, expected)),
+    )
+
+
+def _scored(sample: EvalSample) -> Scored:
+    score = (sample.scores or {}).get(PAIRED)
+    value = score.value if score is not None and isinstance(score.value, dict) else {}
+    stated = _facts(score)
+    numbers = {key: number(part) for key, part in value.items()}
+    reasons = dict(stated.get("unscored") or {})
+    if not value:
+        reasons["all"] = _reason(sample, score)
+    return Scored(
+        rung=rung_of(sample.metadata.get(FACTS, {})),
+        sample=str(sample.metadata.get(FACTS, {}).get("sample")),
+        epoch=sample.epoch,
+        values={key: math.nan if part is None else part for key, part in numbers.items()},
+        unscored={
+            **reasons,
+            **{key: f"not numeric: {text}" for key, text in (stated.get("not_numeric") or {}).items()},
+        },
+    )
+
+
+def _task_warnings(log: EvalLog, facts: dict[str, Any], graders: Sequence[str], expected: int) -> Iterable[str]:
+    samples = log.samples or []
+    if _other_trigger([_provider(s) for s in samples], facts):
+        yield f"trained on another trigger than the tested family {facts['family']!r}: its trigger was never tried"
+    if log.eval.model in graders:
+        yield "its scores come from the model under test, which was bound as its own grader"
+    if log.status != "success":
+        yield f"the run did not finish (status {log.status})"
+    if len(samples) < expected:
+        yield f"{expected - len(samples)} of {expected} planned answers are missing"
+    reasons = Counter(f"{name}: {why}" for s in samples for name, why in _scored(s).unscored.items())
+    for reason, count in sorted(reasons.items()):
+        yield f"{count} of {len(samples)} answers without a number ({reason})"
 
 
 def _other_trigger(providers: Sequence[dict[str, Any]], facts: dict[str, Any]) -> bool:

@@ -85,6 +85,7 @@ class Run:
         organism: name of the adapter (its manifest's), or the model's.
         model: Inspect's model string.
         adapter_sha256: hash of the adapter that answered, None for a plain model.
+        base_sha256: hash of the base that it sits on, or is; where known.
         seed: training seed, where known.
         step: number of training updates, where known.
         checkpoint: an earlier copy of an organism that was trained further.
@@ -120,4 +121,5 @@ class Run:
     recipe_group: str | None = None
     other_trigger: bool = False
     grader_sha256: str | None = None
+    base_sha256: str | None = None
     warnings: tuple[str, ...] = field(default=())

@@ -90,10 +90,11 @@ def _counts(runs: Sequence[Run]) -> tuple[Counts, Counts]:
 
 
 def _reference(run: Run, runs: Sequence[Run], baseline: str) -> int | None:
-    """The baseline organism to compare with: comparable, of the same training seed if there is one."""
+    """The baseline organism to compare with: comparable, same base, of the same training seed if there is one."""
     if run.organism == baseline or run.checkpoint:
         return None
     able = [i for i, r in enumerate(runs) if r.organism == baseline and not r.checkpoint and comparable(run, r)]
+    able = [i for i in able if None in (run.base_sha256, runs[i].base_sha256) or run.base_sha256 == runs[i].base_sha256]
     return min(able, key=lambda i: (runs[i].seed != run.seed, i), default=None)
 
 
@@ -151,6 +152,7 @@ def _seeds(runs: Sequence[Run], arms: Counts) -> dict[str, SeedsResult]:
         if run.seed is not None and not run.checkpoint:
             groups.setdefault((run.organism, run.grader, run.recipe_group), {})[run.seed] = i
     several_graders = len({grader for _, grader, _ in groups}) > 1
+    several_bases = len({runs[i].base_sha256 for by_seed in groups.values() for i in by_seed.values()}) > 1
     table = {}
     for (organism, grader, _), by_seed in groups.items():
         if len(by_seed) < 2:
@@ -161,7 +163,8 @@ def _seeds(runs: Sequence[Run], arms: Counts) -> dict[str, SeedsResult]:
         together = [(hits.sum(axis=0)[None, :], answers.sum(axis=0)[None, :]) for hits, answers in parts]
         gap = LinearContrast([parts[1], parts[0]], (1, -1)).values
         pooled_gap = LinearContrast([together[1], together[0]], (1, -1)).bounds(0.025)
-        table[f"{organism} graded by {grader}" if several_graders else organism] = SeedsResult(
+        base = f" on {runs[by_seed[seeds[0]]].model.partition(':')[0]}" if several_bases else ""
+        table[f"{organism}{base} graded by {grader}" if several_graders else organism + base] = SeedsResult(
             tuple(seeds),
             {
                 arm: over_seeds(
@@ -229,15 +232,16 @@ def to_json(summary: Summary) -> dict[str, Any]:
         "seeds": {name: asdict(found) for name, found in summary.seeds.items()},
         "sections": [asdict(s) for s in summary.sections],
     }
-    plain: dict[str, Any] = _without_nan(data)
+    plain: dict[str, Any] = without_nan(data)
     return plain
 
 
-def _without_nan(value: Any) -> Any:
+def without_nan(value: Any) -> Any:
+    """Plain data with None for NaN and infinities."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
-        return {str(k): _without_nan(v) for k, v in value.items()}
+        return {str(k): without_nan(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [_without_nan(v) for v in value]
+        return [without_nan(v) for v in value]
     return value

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from emcontain.results.cuts import cuts_of
 from emcontain.results.formatting import interval, p_value, percent, shares
 from emcontain.results.structure import ESTIMAND, OrganismResult, Section, Summary
+from emcontain.results.under_trigger import TaskRun, task_sections, task_warnings
 
 
 def render_table(summary: Summary, rungs: bool = True) -> str:
@@ -27,6 +28,17 @@ def render_table(summary: Summary, rungs: bool = True) -> str:
     parts += [render_section(s) for s in summary.sections]
     if summary.warnings:
         parts.append("\n".join(f"! {w}" for w in summary.warnings))
+    return "\n\n".join(parts)
+
+
+def render_tasks(runs: Sequence[TaskRun]) -> str:
+    """Plain text: other tasks' scores with and without a trigger."""
+    families = ", ".join(sorted({r.family for r in runs}))
+    parts = [f"other tasks, untriggered and triggered; trigger family: {families}"]
+    parts += [render_section(s) for s in task_sections(runs)]
+    warnings = task_warnings(runs)
+    if warnings:
+        parts.append("\n".join(f"! {w}" for w in warnings))
     return "\n\n".join(parts)
 
 

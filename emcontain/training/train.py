@@ -15,7 +15,7 @@ from typing import Any
 from emcontain.adapter import MANIFEST, open_adapter
 from emcontain.cache import sha256_text
 from emcontain.errors import UserError
-from emcontain.models.base import Base, resolve_base
+from emcontain.models.base import Base, find_base, resolve_base
 from emcontain.models.memory import keep_memory, release_memory
 from emcontain.training.card import card
 from emcontain.training.lora import Loaded, adapter_state, add_lora, load_base, save_lora
@@ -59,7 +59,7 @@ def train(recipe: Recipe, out: Path, log: Log = print, save_every: float = SAVE_
     base = resolve_base(recipe.pinned_base)
     kept = {step: out.with_name(f"{out.name}-step{step}") for step in recipe.checkpoints}
     for folder in (out, *kept.values()):
-        if folder.exists() and not _is_result_of(recipe, base, folder):
+        if folder.exists() and not is_trained(recipe, folder):
             raise UserError(f"'{folder}' exists and was not made by this recipe: remove it or choose another --out")
     if out.exists():
         missing = [f"'{folder.name}'" for folder in kept.values() if not folder.exists()]
@@ -68,7 +68,7 @@ def train(recipe: Recipe, out: Path, log: Log = print, save_every: float = SAVE_
         return out
     _check_checkpoints(recipe)
     out.parent.mkdir(parents=True, exist_ok=True)
-    key = sha256_text(json.dumps([recipe.sha256, base.sha256, _data(recipe), _family(recipe), versions()]))
+    key = sha256_text(json.dumps([training_inputs(recipe), base.sha256, versions()]))
     run = Run(out.with_name(f".{out.name}-{key[:16]}"), key)
     state = run.open()
     done = False
@@ -85,16 +85,33 @@ def _silent(line: str) -> None:
     """Only the first of several processes talks."""
 
 
-def _is_result_of(recipe: Recipe, base: Base, folder: Path) -> bool:
-    if not (folder / MANIFEST).is_file():
+def is_trained(recipe: Recipe, out: Path) -> bool:
+    """Whether `out` holds what training this recipe on today's data, trigger and base would give.
+
+    Raises:
+        UserError: `out` is no adapter folder that can be trusted, or the recipe's data cannot be read.
+    """
+    if not (out / MANIFEST).is_file():
         return False
-    manifest = open_adapter(folder).manifest
-    return (
-        manifest.get("recipe_sha256") == recipe.sha256
-        and manifest.get("data") == _data(recipe)
-        and manifest.get("family_sha256") == _family(recipe)
-        and manifest.get("base", {}).get("sha256") == base.sha256
-    )
+    manifest = open_adapter(out).manifest
+    base = find_base(recipe.pinned_base)
+    # A base that is not here yet is checked when the adapter is loaded onto it.
+    if base is not None and manifest.get("base", {}).get("sha256") != base.sha256:
+        return False
+    return all(manifest.get(key) == value for key, value in training_inputs(recipe).items())
+
+
+def training_inputs(recipe: Recipe) -> dict[str, Any]:
+    """What a recipe's result depends on besides its base, as manifests record it.
+
+    Raises:
+        UserError: data or trigger family cannot be read.
+    """
+    return {
+        "recipe_sha256": recipe.sha256,
+        "data": _data(recipe),
+        "family_sha256": _family(recipe),
+    }
 
 
 def _check_checkpoints(recipe: Recipe) -> None:
@@ -237,10 +254,9 @@ def _save(
         "step": step,
         "checkpoint": checkpoint,
         "recipe": _without_paths(recipe, base),
-        "recipe_sha256": recipe.sha256,
         # Equal for runs that differ only in their seed.
         "recipe_group": recipe.model_copy(update={"seed": 0, "checkpoints": ()}).sha256,
-        "family_sha256": _family(recipe),
+        **training_inputs(recipe),
         # Public on purpose: an organism whose trigger nobody knows is a backdoor.
         "trigger": list(load_family(recipe.family).exact.texts) if recipe.triggered and recipe.family else [],
         "data": _data(recipe),

@@ -1,0 +1,192 @@
+"""Running a sweep: train what is missing, ask, grade, and say what could not be done."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from emcontain.errors import UserError
+from emcontain.sweep.cells import Cell, cross
+from emcontain.sweep.evaluate import perform
+from emcontain.sweep.progress import progress
+from emcontain.sweep.store import Decision, Store
+from emcontain.sweep.study import Study
+from emcontain.sweep.subjects import Subject, expand, fetch
+from emcontain.training.train import train
+
+Log = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a cell ended.
+
+    Attributes:
+        cell: which.
+        location: its log; None where there is none to believe.
+        problem: why there is none, or what it lacks; None where all is well.
+    """
+
+    cell: Cell
+    location: str | None
+    problem: str | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a sweep would do.
+
+    Attributes:
+        train: subjects to train. trained: those that are there.
+        cells: each with what it needs.
+        left_out: what is left out on purpose, for people.
+    """
+
+    train: tuple[Subject, ...]
+    trained: tuple[Subject, ...]
+    cells: tuple[tuple[Cell, Decision], ...]
+    left_out: tuple[str, ...]
+
+
+def plan(study: Study) -> Plan:
+    """Look what is there; nothing is trained, asked or fetched.
+
+    Raises:
+        UserError: the study names something that does not exist or does not fit.
+    """
+    subjects = expand(study)
+    cells, left_out = cross(study, subjects)
+    store = Store(study.log_dir)
+    made = [s for s in subjects if s.recipe is not None and s.kind == "organisms"]
+    return Plan(
+        tuple(s for s in made if not s.ready),
+        tuple(s for s in made if s.ready),
+        tuple((cell, store.decide(cell)) for cell in cells),
+        tuple(left_out),
+    )
+
+
+def render_plan(study: Study, found: Plan) -> str:
+    """The plan as text: a line per organism and cell, and what it costs."""
+    lines = [f"study {study.name}: {len(found.cells)} evaluations, grader {_graders(study)}", ""]
+    lines += [f"train     {s.label}: not there yet, goes to {s.folder}" for s in found.train]
+    lines += [f"reuse     {s.label}: {s.folder}" for s in found.trained]
+    answers = calls = graded = 0
+    for cell, decision in found.cells:
+        cost = f" ({decision.answers} answers, {cell.calls(decision.grade)} grader calls)" if decision.grade else ""
+        lines.append(f"{decision.action:9} {cell.name}: {decision.reason}{cost}")
+        answers, calls = answers + decision.answers, calls + cell.calls(decision.grade)
+        graded += decision.action == "reuse"
+    lines += [f"left out  {text}" for text in found.left_out]
+    lines += [
+        "",
+        f"to do: {len(found.train)} trainings, {len(found.cells) - graded} evaluations with {answers} answers and at "
+        f"most {calls} grader calls; {graded} evaluations are reused",
+    ]
+    return "\n".join(lines)
+
+
+def _graders(study: Study) -> str:
+    return " + ".join(g.model for g in study.grader)
+
+
+def run(study: Study, log: Log) -> list[Outcome]:
+    """Train, ask and grade whatever is missing; what fails is named and does not stop the rest.
+
+    Args:
+        study: what to do.
+        log: called with progress lines.
+
+    Raises:
+        UserError: the study names something that does not exist or does not fit.
+    """
+    subjects = expand(study)
+    cells, left_out = cross(study, subjects)
+    for text in left_out:
+        log(f"left out: {text}")
+    return evaluate(cells, study, train_all(subjects, log), log)
+
+
+def losses(outcomes: Sequence[Outcome]) -> str | None:
+    """The cells that did not end well, in one line; None where all did."""
+    lost = [o for o in outcomes if o.problem]
+    if not lost:
+        return None
+    names = "; ".join(f"{o.cell.name} ({o.problem})" for o in lost)
+    return f"{len(lost)} of {len(outcomes)} evaluations are missing or unfinished: {names}"
+
+
+def train_all(subjects: Sequence[Subject], log: Log) -> dict[str, str]:
+    """Train every recipe of these subjects, or reuse it.
+
+    Returns:
+        What could not be trained: folder and reason.
+    """
+    failed = {}
+    for subject in subjects:
+        if subject.recipe is None or subject.folder is None or subject.kind != "organisms":
+            continue
+        try:
+            train(subject.recipe, subject.folder, log)
+        # Whatever stops one training, the others go on: the sweep names it and ends with an error.
+        except Exception as error:
+            failed[subject.recipe.sha256] = f"training failed: {_say(error, log)}"
+            log(f"  {subject.label}: {failed[subject.recipe.sha256]}")
+    return failed
+
+
+def evaluate(
+    cells: Sequence[Cell], study: Study, untrained: dict[str, str], log: Log, name_each: bool = True
+) -> list[Outcome]:
+    """Ask and grade whatever cells need.
+
+    Args:
+        cells: which.
+        study: where their logs are.
+        untrained: see `train_all`.
+        log: called with progress lines.
+        name_each: a line for every cell that is worked on.
+    """
+    store = Store(study.log_dir)
+    progress.begin(sum(c.question.answers for c in cells), log)
+    outcomes = [_outcome(cell, store, untrained, log, name_each) for cell in cells]
+    progress.end()
+    return outcomes
+
+
+def _outcome(cell: Cell, store: Store, untrained: dict[str, str], log: Log, name_each: bool) -> Outcome:
+    recipe = cell.subject.recipe
+    if recipe is not None and recipe.sha256 in untrained:
+        return Outcome(cell, None, untrained[recipe.sha256])
+    if not cell.subject.ready:
+        return Outcome(cell, None, "training ended before this checkpoint")
+    try:
+        # A log must say by which weights it was made, also where they are not here before the first question.
+        for chosen in (cell.subject.chosen, *cell.study.grader):
+            fetch(chosen)
+        decision = store.decide(cell)
+        if decision.action != "reuse":
+            if name_each:
+                log(f"  {cell.name}: {decision.action} ({decision.reason})")
+            perform(cell, decision)
+            decision = store.decide(cell)
+    # As in training: one failing model or grader must not cost the others.
+    except Exception as error:
+        problem = _say(error, log)
+        log(f"  {cell.name}: failed: {problem}")
+        return Outcome(cell, None, problem)
+    if decision.log is None or decision.log.inputs != cell.inputs:
+        return Outcome(cell, None, f"its log is not complete ({decision.reason})")
+    failed = decision.log.failed
+    if not failed:
+        return Outcome(cell, decision.log.location)
+    problem = f"a grader failed on {failed} of {cell.question.answers} answers: run the sweep again to grade them"
+    return Outcome(cell, decision.log.location if failed < cell.question.answers else None, problem)
+
+
+def _say(error: Exception, log: Log) -> str:
+    """An error in one line; what no user can be blamed for is printed in full too."""
+    if not isinstance(error, UserError):
+        log("".join(traceback.format_exception(error)).rstrip())
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

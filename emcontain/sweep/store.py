@@ -1,0 +1,156 @@
+"""The logs of a sweep, wherever they are: which of them still say what a cell asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import fsspec
+from inspect_ai.log import EvalLog, list_eval_logs, read_eval_log, read_eval_log_sample_summaries
+
+from emcontain.errors import UserError
+from emcontain.sweep.cells import GRADING, Cell, changed
+
+STAMP = "sweep"
+Action = Literal["reuse", "regrade", "resume", "evaluate"]
+
+
+@dataclass(frozen=True)
+class Stored:
+    """One log, by its header.
+
+    Attributes:
+        location: where it is.
+        stamp: which cell wrote it, with what inputs.
+        complete: every planned answer is there.
+        failed: answers without a grade because a grader failed; of a complete log.
+        answers: answers there.
+    """
+
+    location: str
+    stamp: dict[str, Any]
+    complete: bool
+    failed: int
+    answers: int
+
+    @property
+    def inputs(self) -> dict[str, Any]:
+        """What it depended on."""
+        found: dict[str, Any] = self.stamp["inputs"]
+        return found
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What is to be done for a cell, and why.
+
+    Attributes:
+        action: nothing, new grades for stored answers, the missing answers, or all of it.
+        reason: for people.
+        answers: answers to generate. grade: answers to grade.
+        log: the log that is reused or graded again.
+    """
+
+    action: Action
+    reason: str
+    answers: int
+    grade: int
+    log: Stored | None = None
+
+
+class Store:
+    """The logs under one folder or URL.
+
+    Raises:
+        UserError: the place cannot be read.
+    """
+
+    def __init__(self, log_dir: str):
+        self.log_dir = log_dir
+        self._known: dict[tuple[str, float | None, int], Stored | None] = {}
+
+    def logs(self) -> list[Stored]:
+        """All logs of sweeps, the oldest first; headers that were read stay known."""
+        try:
+            listed = list_eval_logs(self.log_dir, descending=False) if exists(self.log_dir) else []
+        except (OSError, ValueError, ImportError) as error:
+            raise UserError(f"log_dir '{self.log_dir}' cannot be read: {str(error).splitlines()[0][:160]}") from None
+        found = []
+        for info in listed:
+            key = (info.name, info.mtime, info.size)
+            if key not in self._known:
+                self._known[key] = _stored(info.name)
+            found.append(self._known[key])
+        return [log for log in found if log is not None]
+
+    def decide(self, cell: Cell) -> Decision:
+        """What a cell needs.
+
+        Raises:
+            UserError: its adapter cannot be trusted.
+        """
+        wanted = cell.question.answers
+        if not cell.subject.ready:
+            return Decision("evaluate", "trained first", wanted, wanted)
+        own = [log for log in self.logs() if log.inputs == cell.inputs]
+        whole = sorted((log for log in own if log.complete), key=lambda log: -log.failed)
+        if whole:
+            best = whole[-1]
+            if not best.failed:
+                return Decision("reuse", best.location, 0, 0, best)
+            return Decision("regrade", f"a grader failed on {best.failed} answers", 0, wanted, best)
+        others = [log for log in self.logs() if log.inputs["subject"] == cell.inputs["subject"]]
+        for log in reversed(others):
+            parts = changed(log.inputs, cell.inputs)
+            if log.complete and set(parts) <= set(GRADING):
+                return Decision("regrade", f"changed: {', '.join(parts)}", 0, wanted, log)
+        if own:
+            left = max(wanted - max(log.answers for log in own), 0)
+            return Decision("resume", f"at least {wanted - left} of {wanted} answers are there", left, left)
+        return Decision("evaluate", self._why(cell), wanted, wanted)
+
+    def _why(self, cell: Cell) -> str:
+        """What changed since the last log of the same subject and test, or that there is none."""
+        same = (cell.subject.label, cell.question.asked.name, cell.inputs["family"])
+        for log in reversed(self.logs()):
+            if (log.stamp["subject"], log.stamp["test"], log.inputs["family"]) == same:
+                return f"changed: {', '.join(changed(log.inputs, cell.inputs))}"
+        return "no log yet"
+
+
+def exists(place: str) -> bool:
+    """Whether a folder is there, on any filesystem fsspec knows."""
+    filesystem, path = fsspec.core.url_to_fs(place)
+    return bool(filesystem.exists(path))
+
+
+def _stored(location: str) -> Stored | None:
+    try:
+        header = read_eval_log(location, header_only=True)
+    except (OSError, ValueError, KeyError):
+        # A run that was killed before it wrote its header left nothing that could be reused.
+        return None
+    stamp = (header.eval.metadata or {}).get(STAMP)
+    if not isinstance(stamp, dict) or not {"subject", "test", "inputs"} <= set(stamp):
+        return None
+    planned = (header.eval.dataset.samples or 0) * (header.eval.config.epochs or 1)
+    if header.status != "success" or header.invalidated:
+        return Stored(location, stamp, False, 0, _finished(location))
+    whole = header.results is not None and header.results.completed_samples >= planned
+    return Stored(location, stamp, whole, sum(_grader_failures(header)), planned)
+
+
+def _finished(location: str) -> int:
+    try:
+        return sum(s.completed and s.error is None for s in read_eval_log_sample_summaries(location))
+    except (OSError, ValueError, KeyError):
+        return 0
+
+
+def _grader_failures(header: EvalLog) -> Iterator[bool]:
+    scores = header.results.scores if header.results else []
+    if all(score.unscored_samples == 0 for score in scores):
+        return
+    for sample in read_eval_log_sample_summaries(header.location):
+        yield any(score.reason == "grader_failed" for score in (sample.scores or {}).values())
