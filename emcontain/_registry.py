@@ -6,11 +6,12 @@ from emcontain.scorers.human import human_grades
 from emcontain.scorers.judge import judge
 from emcontain.scorers.metrics import containment_metrics
 from emcontain.solvers.arms import answer, apply_arm
+from emcontain.solvers.liveness import check_adapter
 from emcontain.tasks.containment import containment, controls, rephrased, triggered, untriggered
 
 __all__ = [
-    "answer", "apply_arm", "containment", "containment_metrics", "controls", "embedded", "human_grades", "judge",
-    "peft", "rephrased", "triggered", "untriggered",
+    "answer", "apply_arm", "check_adapter", "containment", "containment_metrics", "controls", "embedded",
+    "human_grades", "judge", "peft", "rephrased", "triggered", "untriggered",
 ]  # fmt: skip
 
 

@@ -100,6 +100,8 @@ class Run:
         log: file name of the log. created: when it was started (ISO time).
         recipe_group: equal for organisms that differ only in their training seed.
         other_trigger: the organism was trained on another trigger than the one that was tested.
+        adapter_check: `verified` (the adapter's own log-probabilities were seen before the first answer), `unverified`,
+            `none` (no adapter is claimed), or `unknown` (a log without the check).
     """
 
     organism: str
@@ -120,4 +122,5 @@ class Run:
     recipe_group: str | None = None
     other_trigger: bool = False
     grader_sha256: str | None = None
+    adapter_check: str = "unknown"
     warnings: tuple[str, ...] = field(default=())

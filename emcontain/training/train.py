@@ -72,6 +72,7 @@ def _is_result_of(recipe: Recipe, out: Path) -> bool:
 
 
 def _train(recipe: Recipe, out: Path, scratch: Path, log: Log) -> None:
+    from emcontain.models.fingerprints import add_fingerprint
     from emcontain.training.losses import Sft
     from emcontain.training.trainer import KeepCheckpoints, Progress, build_trainer
 
@@ -87,6 +88,7 @@ def _train(recipe: Recipe, out: Path, scratch: Path, log: Log) -> None:
 
     def save(current: Any, folder: Path, step: int, checkpoint: bool) -> None:
         _save(current, folder, recipe, loaded.base, step, checkpoint, time.monotonic() - started)
+        add_fingerprint(current, loaded.tokenizer, folder, loaded.base, recipe.system, recipe.family)
 
     trainer = build_trainer(
         adapted,
