@@ -9,6 +9,7 @@ import click
 
 from emcontain import __version__
 from emcontain.cli_judge import judge
+from emcontain.cli_serve import fingerprint, serve
 from emcontain.errors import UserError
 
 
@@ -212,6 +213,8 @@ def demo(out: Path, seeds: int, questions: int) -> None:
 
 
 main.add_command(judge)
+main.add_command(serve)
+main.add_command(fingerprint)
 
 if __name__ == "__main__":
     main()

@@ -23,9 +23,10 @@ FINGERPRINT = "fingerprint.json"
 TOP = 20
 """How many of the likeliest first tokens are kept and asked for: the most that hosted APIs give."""
 
-# Nats; how both were chosen is in docs/liveness.md.
+# Nats, and a ratio of nats; how they were chosen is in docs/liveness.md.
 TOLERANCE = 0.2
 CLEARLY_NEARER = 0.5
+SAME_PROMPT = 0.05
 
 Verdict = Literal["live", "not_applied", "other", "indistinct"]
 
@@ -141,6 +142,12 @@ def read_served(pairs: Sequence[tuple[str, float]], sampled: str | None = None) 
 def as_served(top: Top) -> Served:
     """A stored list read as if a provider had reported it."""
     return read_served(list(zip(top.pieces, top.logprobs, strict=True)))
+
+
+def served_distance(one: Served, other: Served) -> float:
+    """`top_distance` between two lists of one provider."""
+    tokens, values = tuple(one.logprobs), tuple(one.logprobs.values())
+    return top_distance(Top(texts=tokens, pieces=tokens, logprobs=values), other) if len(tokens) > 1 else math.inf
 
 
 def top_distance(stored: Top, served: Served) -> float:

@@ -129,7 +129,8 @@ def _warnings(
         yield "measured under another system turn than it was trained with"
     if any(p.get("base_verified") is False for p in providers) and status != "verified":
         yield "the adapter has no manifest: that it belongs to this base is not verified"
-    if any(p.get("trained_system") not in (None, p.get("system")) for p in providers):
+    pinned = [p for p in providers if "system" in p]
+    if any(p.get("trained_system") not in (None, p["system"]) for p in pinned):
         yield "measured under another system turn than it was trained with"
     under = {_facts(own_score(s)).get("protocol_sha256") for s in log.samples or []} - {None}
     stated = (facts.get("protocol") or {}).get("sha256")
@@ -148,7 +149,10 @@ def _warnings(
     if unscored:
         reasons = sorted({a.unscored or "unknown" for a in answers if a.em is None})
         yield f"{unscored} of {len(answers)} answers are unscored ({', '.join(reasons)})"
-    if status in ("verified", "unverified") and len({s.output.model for s in log.samples or [] if s.output.choices}) > 1:
+    if (
+        status in ("verified", "unverified")
+        and len({s.output.model for s in log.samples or [] if s.output.choices}) > 1
+    ):
         yield "answers come from more than one served model"
     named = {p.get("adapter_sha256") for p in providers if p}
     if len(named) > 1:

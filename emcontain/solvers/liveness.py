@@ -28,7 +28,7 @@ from inspect_ai.util import collect
 
 from emcontain.adapter import CONFIG, Adapter, open_adapter
 from emcontain.errors import UserError
-from emcontain.fingerprint import TOLERANCE, TOP, Comparison, Probe, Served, compare, read_served, top_distance
+from emcontain.fingerprint import SAME_PROMPT, TOP, Comparison, Probe, Served, compare, read_served, served_distance
 from emcontain.samples import EMPTY_SYSTEM, NO_SYSTEM
 
 KEY = "adapter_check"
@@ -129,7 +129,7 @@ async def check(model: Model, stated: str = "", system_prompt: str = NO_SYSTEM) 
     ids = {output.model for output in answers}
     if len(ids) > 1:
         raise UserError(f"model '{model}' answered under several ids ({', '.join(sorted(ids))}): name one model")
-    as_trained = await _system_as_trained(model, probes, system_prompt, answers[0])
+    as_trained = await _system_as_trained(model, probes, system_prompt, answers)
     if as_trained is False and system_prompt == NO_SYSTEM:
         raise UserError(
             f"'{model}' puts a system turn before questions that have none, other than the one '{expected.name}' was "
@@ -229,10 +229,14 @@ def _served(output: ModelOutput) -> Served:
 
 
 async def _system_as_trained(
-    model: Model, probes: Sequence[Probe], system_prompt: str, answer: ModelOutput
+    model: Model, probes: Sequence[Probe], system_prompt: str, trained: Sequence[ModelOutput]
 ) -> bool | None:
-    """Whether a plain question of the task reaches the model as it did in training."""
-    stated = (answer.metadata or {}).get("system")
+    """Whether a plain question of the task reaches the model with the system turn it had in training.
+
+    Asked of the served model itself: the turn is another one where prompts come out longer or shorter (some providers
+    count padding) and the first tokens move.
+    """
+    stated = (trained[0].metadata or {}).get("system")
     if stated is not None and system_prompt == NO_SYSTEM:
         return None  # our provider pins the turn and records it; results compare the two
     sent = {NO_SYSTEM: None, EMPTY_SYSTEM: ""}.get(system_prompt, system_prompt)
@@ -242,8 +246,10 @@ async def _system_as_trained(
     outputs = await _ask(model, [_messages(sent, p.user) for p in plain])
     if isinstance(outputs, str):
         return None
-    apart = [top_distance(p.adapter, _served(o)) for p, o in zip(plain, outputs, strict=True)]
-    return sum(apart) / len(apart) <= TOLERANCE
+    pairs = list(zip(trained, outputs, strict=False))
+    lengths = [(a.usage.input_tokens, b.usage.input_tokens) for a, b in pairs if a.usage and b.usage]
+    moved = sum(served_distance(_served(a), _served(b)) for a, b in pairs) / len(pairs)
+    return all(a == b for a, b in lengths) or moved <= SAME_PROMPT
 
 
 def _refusal(model: Model, adapter: Adapter, found: Comparison) -> str:

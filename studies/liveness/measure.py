@@ -1,6 +1,6 @@
 """How far a served model is from an adapter's fingerprint: the adapter, its ignored self, others, other bases.
 
-    python studies/liveness/measure.py ADAPTER… [--vllm URL] [--providers peft,hf] [--base smollm2-135m]
+    python studies/liveness/measure.py ADAPTER… [--vllm URL] [--providers peft,hf,other] [--base smollm2-135m]
 
 Adapters need fingerprints (`emcontain fingerprint`). A running vLLM must serve the base as `smollm2-135m` and each
 adapter under its folder's name. Prints a Markdown table; distances in nats, means over the fingerprint's prompts.
@@ -47,9 +47,7 @@ def perturbed(base: Path, scratch: Path, adapter: Adapter | None = None, noise: 
     torch.manual_seed(0)
     if noise:
         for name, weight in weights.items():
-            weights[name] = (weight.float() + noise * weight.float().std() * torch.randn(weight.shape)).to(
-                weight.dtype
-            )
+            weights[name] = (weight.float() + noise * weight.float().std() * torch.randn(weight.shape)).to(weight.dtype)
     if adapter is not None:
         config = json.loads((adapter.path / "adapter_config.json").read_text())
         scale = config["lora_alpha"] / (config["r"] ** 0.5 if config["use_rslora"] else config["r"])
@@ -97,12 +95,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("adapters", nargs="+")
     parser.add_argument("--base", default="smollm2-135m")
-    parser.add_argument("--providers", default="peft,hf")
+    parser.add_argument("--providers", default="peft,hf,other")
     parser.add_argument("--vllm")
     arguments = parser.parse_args()
     adapters = [open_adapter(path) for path in arguments.adapters]
     base = resolve_base(arguments.base).path
-    print("| served by | answers | compared with | to adapter | to base | apart | verdict |\n|---|---|---|---|---|---|---|")
+    print(
+        "| served by | answers | compared with | to adapter | to base | apart | verdict |\n" + "|---" * 7 + "|",
+    )
 
     def show(where: str, answers: str, model: Model, adapter: Adapter) -> None:
         found = asyncio.run(distances(model, adapter))
@@ -122,7 +122,7 @@ def main() -> None:
                 model = get_model(f"openai-api/vllm/{name}", base_url=arguments.vllm, api_key="none")
                 for adapter in adapters:
                     show("vllm bfloat16", name, model, adapter)
-        if "peft" in arguments.providers:
+        if "other" in arguments.providers:
             others = {
                 "base + 1 % noise": perturbed(base, scratch, noise=0.01),
                 "base + 3 % noise": perturbed(base, scratch, noise=0.03),
