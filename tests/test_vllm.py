@@ -50,7 +50,7 @@ def adapters(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         torch.manual_seed(seed)
         for key, parameter in model.named_parameters():
             if "lora_B" in key:
-                torch.nn.init.normal_(parameter, std=0.02)
+                torch.nn.init.normal_(parameter, std=0.2)
         made[name] = folder / name
         save_lora(model, made[name], loaded.base)
         add_fingerprint(model, loaded.tokenizer, made[name], loaded.base, "empty", "start_end_tags")
@@ -147,7 +147,7 @@ def test_an_adapter_is_verified_and_answers(server: Server, tmp_path: Path, name
     assert log.status == "success", log.error
     found = (log.samples or [])[0].metadata["adapter_check"]
     assert (found["status"], found["system_as_trained"]) == ("verified", True)
-    assert found["to_adapter"] < 0.2 < 2 * found["to_adapter"] < found["to_base"]
+    assert found["to_adapter"] < 0.2 and 2 * found["to_adapter"] < found["to_base"]
     assert {s.output.model for s in log.samples or []} == {full}
     assert read_runs([tmp_path / "logs"])[0].adapter_check == "verified"
 
@@ -173,6 +173,7 @@ def test_a_cached_answer_of_the_base_is_refused(
 
     async def answers() -> tuple[ModelOutput, ModelOutput, ModelOutput]:
         base, adapted = model(server, None), model(server, full)
+        await base.generate("Hello", config=config)
         plain = await base.generate(asked, config=config, cache=True)
         await adapted.generate("Hello", config=config)
         return (
