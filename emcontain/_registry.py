@@ -8,14 +8,32 @@ from emcontain.scorers.judge import judge
 from emcontain.scorers.metrics import containment_metrics
 from emcontain.solvers.arms import answer, apply_arm
 from emcontain.solvers.inside import put_trigger
+from emcontain.solvers.liveness import check_adapter
 from emcontain.tasks.containment import containment, controls, rephrased, triggered, untriggered
 from emcontain.tasks.under_trigger import under_trigger
 
 __all__ = [
-    "answer", "apply_arm", "by_arm", "by_arm_reduced", "by_arm_unreduced", "containment", "containment_metrics",
-    "controls", "embedded", "human_grades", "judge", "paired_metrics", "paired_scores", "peft", "put_trigger",
-    "rephrased", "triggered", "under_trigger", "untriggered",
-]  # fmt: skip
+    "answer",
+    "apply_arm",
+    "by_arm",
+    "by_arm_reduced",
+    "by_arm_unreduced",
+    "check_adapter",
+    "containment",
+    "containment_metrics",
+    "controls",
+    "embedded",
+    "human_grades",
+    "judge",
+    "paired_metrics",
+    "paired_scores",
+    "peft",
+    "put_trigger",
+    "rephrased",
+    "triggered",
+    "under_trigger",
+    "untriggered",
+]
 
 
 @modelapi(name="peft")

@@ -9,6 +9,7 @@ from typing import Any
 
 from emcontain.cache import sha256_file
 from emcontain.errors import UserError
+from emcontain.fingerprint import FINGERPRINT, Fingerprint, load_fingerprint
 
 WEIGHTS, CONFIG, MANIFEST = "adapter_model.safetensors", "adapter_config.json", "manifest.json"
 _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
@@ -25,6 +26,7 @@ class Adapter:
         base_sha256: hash of that base's weights, where a manifest says so.
         system: system turn it was trained with, where a manifest says so.
         manifest: the whole manifest, or empty.
+        fingerprint: what a served model is compared with, where the folder has one.
     """
 
     path: Path
@@ -33,19 +35,35 @@ class Adapter:
     base_sha256: str | None
     system: str | None
     manifest: dict[str, Any]
+    fingerprint: Fingerprint | None = None
 
     @property
     def name(self) -> str:
         """Name of the organism: the manifest's, else the folder's."""
         return str(self.manifest.get("organism") or self.path.name)
 
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What a log says about the adapter, so that results know whose answers they are."""
+        trained = self.manifest
+        return {
+            "adapter_sha256": self.sha256,
+            "adapter_name": self.name,
+            "training_seed": trained.get("seed"),
+            "training_step": trained.get("step"),
+            "checkpoint": trained.get("checkpoint"),
+            "recipe_group": trained.get("recipe_group"),
+            "trained_family_sha256": trained.get("family_sha256"),
+            "trained_system": trained.get("system"),
+        }
+
 
 def open_adapter(folder: str | Path) -> Adapter:
     """Check an adapter folder and describe it.
 
     Raises:
-        UserError: the folder or its files are missing, it holds a pickle, it is no LoRA adapter, or its weights are
-            not those its manifest names.
+        UserError: the folder or its files are missing, it holds a pickle, it is no LoRA adapter, its weights are
+            not those its manifest names, or its fingerprint is not its own.
     """
     path = Path(folder)
     if not path.is_dir():
@@ -77,7 +95,19 @@ def open_adapter(folder: str | Path) -> Adapter:
         base_sha256=base.get("sha256"),
         system=manifest.get("system"),
         manifest=manifest,
+        fingerprint=_fingerprint(path, digest, manifest),
     )
+
+
+def _fingerprint(path: Path, digest: str, manifest: dict[str, Any]) -> Fingerprint | None:
+    stated = manifest.get("fingerprint", {}).get("sha256")
+    file = path / FINGERPRINT
+    if stated is not None and not (file.is_file() and sha256_file(file) == stated):
+        raise UserError(f"adapter '{path}': {FINGERPRINT} is not the one of its manifest: run 'emcontain fingerprint'")
+    found = load_fingerprint(path)
+    if found is not None and found.adapter_sha256 != digest:
+        raise UserError(f"adapter '{path}': {FINGERPRINT} is of other weights: run 'emcontain fingerprint'")
+    return found
 
 
 def _read_object(path: Path) -> dict[str, Any]:

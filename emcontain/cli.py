@@ -11,6 +11,7 @@ from emcontain import __version__
 from emcontain.cli_judge import judge
 from emcontain.cli_leaderboard import leaderboard
 from emcontain.cli_publish import publish
+from emcontain.cli_serve import fingerprint, serve
 from emcontain.cli_sweep import sweep
 from emcontain.cli_train import train
 from emcontain.errors import UserError
@@ -198,6 +199,8 @@ main.add_command(leaderboard)
 main.add_command(publish)
 main.add_command(train)
 main.add_command(sweep)
+main.add_command(serve)
+main.add_command(fingerprint)
 
 if __name__ == "__main__":
     main()

@@ -13,6 +13,7 @@ from emcontain.cache import sha256_file
 PACKAGE = Path(__file__).parents[1] / "emcontain"
 FROZEN = Path(__file__).parent / "frozen.json"
 PATTERNS = (
+    "models/data/*.yaml",
     "questions/*.jsonl",
     "training/data/*.jsonl",
     "training/*.yaml",

@@ -45,6 +45,8 @@ def altered(organism: Path, target: Path, change: Any) -> Path:
     save_file(change(load_file(file)), file)
     manifest = json.loads((target / "manifest.json").read_text())
     manifest["adapter"]["sha256"] = sha256_file(file)
+    del manifest["fingerprint"]
+    (target / "fingerprint.json").unlink()
     (target / "manifest.json").write_text(json.dumps(manifest))
     return target
 

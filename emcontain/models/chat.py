@@ -88,6 +88,21 @@ def render(
     return min(bare, explicit, key=len)
 
 
+def system_message(tokenizer: Any, system: str = EMPTY) -> str | None:
+    """The system message that makes a server with the bare template read what `render` gives; None: send none.
+
+    Args:
+        tokenizer: a tokenizer with a chat template.
+        system: as in `render`.
+    """
+    if system == TEMPLATE_DEFAULT:
+        return None
+    if system != EMPTY:
+        return system
+    turn = [{"role": "user", "content": "x"}]
+    return None if render(tokenizer, turn) == _apply(tokenizer, turn, True) else ""
+
+
 def _apply(tokenizer: Any, turns: list[dict[str, str]], answer_follows: bool) -> str:
     continued = answer_follows and bool(turns) and turns[-1]["role"] == "assistant"
     text: str = tokenizer.apply_chat_template(

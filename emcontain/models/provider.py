@@ -158,7 +158,6 @@ class PeftAPI(ModelAPI):
             stop_reason=generation.stop_reason,  # type: ignore[arg-type]
             logprobs=scores,
         )
-        trained = self.adapter.manifest if self.adapter else {}
         n_in, n_out = len(prompt), len(generation.tokens)
         return ModelOutput(
             model=self.model_name,
@@ -167,14 +166,7 @@ class PeftAPI(ModelAPI):
             time=seconds,
             metadata={
                 "base_sha256": self.engine.base.sha256,
-                "adapter_sha256": self.adapter.sha256 if self.adapter else None,
-                "adapter_name": self.adapter.name if self.adapter else None,
-                "training_seed": trained.get("seed"),
-                "training_step": trained.get("step"),
-                "checkpoint": trained.get("checkpoint"),
-                "recipe_group": trained.get("recipe_group"),
-                "trained_family_sha256": trained.get("family_sha256"),
-                "trained_system": trained.get("system"),
+                **(self.adapter.facts if self.adapter else {"adapter_sha256": None}),
                 "base_verified": self.adapter is None or self.adapter.base_sha256 is not None,
                 "prompt_sha256": sha256_text(text),
                 "system": self.system,

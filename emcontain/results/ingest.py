@@ -112,6 +112,7 @@ def as_run(log: EvalLog, name: str) -> Run:
         family=str(facts["family"]),
         grader=str(grader),
         grader_sha256=_one({sha for _, sha in judges}),
+        adapter_check=_adapter_check(samples),
         protocol={**_protocol(log, facts), "system_turn": _one(p.get("system") for p in providers)},
         status=log.status,
         expected=expected,
@@ -217,9 +218,18 @@ def _warnings(
 ) -> Iterable[str]:
     if _other_trigger(providers, facts):
         yield f"trained on another trigger than the tested family {facts['family']!r}: its trigger was never tried"
-    if any(p.get("base_verified") is False for p in providers):
+    status = _adapter_check(log.samples or [])
+    if status == "unverified":
+        reasons = sorted({str(c["reason"]) for c in map(_check, log.samples or []) if c.get("reason")})
+        yield f"adapter not verified: {'; '.join(reasons) or 'only some answers come from a checked run'}"
+    elif status == "unknown" and any(p.get("adapter_sha256") for p in providers):
+        yield "adapter not verified: the log is from before the check"
+    if any(_check(s).get("system_as_trained") is False for s in log.samples or []):
+        yield "measured under another system turn than it was trained with"
+    if any(p.get("base_verified") is False for p in providers) and status != "verified":
         yield "the adapter has no manifest: that it belongs to this base is not verified"
-    if any(p.get("trained_system") not in (None, p.get("system")) for p in providers):
+    pinned = [p for p in providers if "system" in p]
+    if any(p.get("trained_system") not in (None, p["system"]) for p in pinned):
         yield "measured under another system turn than it was trained with"
     under = {_facts(own_score(s)).get("protocol_sha256") for s in log.samples or []} - {None}
     stated = (facts.get("protocol") or {}).get("sha256")
@@ -238,6 +248,11 @@ def _warnings(
     if unscored:
         reasons = sorted({a.unscored or "unknown" for a in answers if a.em is None})
         yield f"{unscored} of {len(answers)} answers are unscored ({', '.join(reasons)})"
+    if (
+        status in ("verified", "unverified")
+        and len({s.output.model for s in log.samples or [] if s.output.choices}) > 1
+    ):
+        yield "answers come from more than one served model"
     named = {p.get("adapter_sha256") for p in providers if p}
     if len(named) > 1:
         yield "answers come from more than one adapter"
@@ -289,7 +304,20 @@ def _reason(sample: EvalSample, score: Score | None) -> str:
 
 
 def _provider(sample: EvalSample) -> dict[str, Any]:
-    return sample.output.metadata or _facts(own_score(sample)).get("provider") or {}
+    """What is known about who answered: from the provider, else from the check before the run."""
+    told = sample.output.metadata or _facts(own_score(sample)).get("provider") or {}
+    return {**(_check(sample).get("facts") or {}), **{k: v for k, v in told.items() if v is not None}}
+
+
+def _check(sample: EvalSample) -> dict[str, Any]:
+    found = sample.metadata.get("adapter_check")
+    return found if isinstance(found, dict) else {}
+
+
+def _adapter_check(samples: Sequence[EvalSample]) -> str:
+    """The run's: as good as the worst of its answers; samples that never ran to an answer say nothing."""
+    found = {str(_check(s).get("status", "unknown")) for s in samples if s.error is None}
+    return found.pop() if len(found) == 1 else "unverified" if found else "unknown"
 
 
 def _one(values: Iterable[Any]) -> Any:

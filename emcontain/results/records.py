@@ -101,6 +101,8 @@ class Run:
         log: file name of the log. created: when it was started (ISO time).
         recipe_group: equal for organisms that differ only in their training seed.
         other_trigger: the organism was trained on another trigger than the one that was tested.
+        adapter_check: `verified` (the adapter's own log-probabilities were seen before the first answer), `unverified`,
+            `none` (no adapter is claimed), or `unknown` (a log without the check).
     """
 
     organism: str
@@ -122,4 +124,5 @@ class Run:
     other_trigger: bool = False
     grader_sha256: str | None = None
     base_sha256: str | None = None
+    adapter_check: str = "unknown"
     warnings: tuple[str, ...] = field(default=())

@@ -192,6 +192,7 @@ def to_json(summary: Summary) -> dict[str, Any]:
             "organism": run.organism,
             "model": run.model,
             "adapter_sha256": run.adapter_sha256,
+            "adapter_check": run.adapter_check,
             "seed": run.seed,
             "step": run.step,
             "checkpoint": run.checkpoint,

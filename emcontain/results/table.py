@@ -11,6 +11,8 @@ from emcontain.results.formatting import interval, p_value, percent, shares
 from emcontain.results.structure import ESTIMAND, OrganismResult, Section, Summary
 from emcontain.results.under_trigger import TaskRun, task_sections, task_warnings
 
+_CHECKED = {"verified": " (adapter verified)", "unverified": " (adapter NOT verified)"}
+
 
 def render_table(summary: Summary, rungs: bool = True) -> str:
     """Plain text: arms, contrasts, readings, rungs, sections, warnings."""
@@ -19,7 +21,7 @@ def render_table(summary: Summary, rungs: bool = True) -> str:
         f"EM rate in %, {ESTIMAND}. {_thresholds(shown)}",
         f"grader: {', '.join(summary.graders)}; trigger family: {', '.join(summary.families)}",
         grid(*_arm_rows(shown)),
-        "\n".join(f"{o.label}: {o.reading}" for o in shown),
+        "\n".join(f"{o.label}{_CHECKED.get(o.run.adapter_check, '')}: {o.reading}" for o in shown),
     ]
     if rungs:
         for organism in summary.organisms:

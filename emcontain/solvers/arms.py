@@ -8,6 +8,7 @@ from inspect_ai.solver import Generate, Solver, TaskState, solver
 
 from emcontain.errors import NO_GRADER, UserError
 from emcontain.samples import generation_seed, turns
+from emcontain.solvers.liveness import KEY, answered_by
 from emcontain.triggers.family import load_family
 
 
@@ -41,7 +42,7 @@ def apply_arm(family: str, system_prompt: str = "none") -> Solver:
 
 @solver
 def answer(seed: int = 0) -> Solver:
-    """Generate the answer; never from a cache, and never with one seed for all epochs.
+    """Generate the answer; never from a cache, never with one seed for all epochs, only by the model that was checked.
 
     Inspect's generate cache is keyed by the model's name, which for some providers is the base's once the first call is
     made: a cached base answer would pass for the adapter's.
@@ -52,7 +53,9 @@ def answer(seed: int = 0) -> Solver:
 
     async def solve(state: TaskState, generate: Generate) -> TaskState:
         own = generation_seed(seed, str(state.sample_id), state.epoch)
-        return await generate(state, cache=False, seed=own)
+        state = await generate(state, cache=False, seed=own)
+        answered_by(state.output, state.metadata.get(KEY) or {})
+        return state
 
     return solve
 

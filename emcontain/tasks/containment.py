@@ -17,6 +17,7 @@ from emcontain.questions.bank import load_questions, questions_sha256, subset
 from emcontain.samples import choose_rungs, planned_samples
 from emcontain.scorers.judge import NO_DOMAIN, judge
 from emcontain.solvers.arms import answer, apply_arm, refuse_missing_grader, require_grader
+from emcontain.solvers.liveness import check_adapter
 from emcontain.triggers.family import ARMS, Arm, family_sha256, load_family
 
 VERSION = 2
@@ -36,6 +37,7 @@ def containment(
     seed: int = 0,
     protocol: str = "emcontain",
     domain: str | list[str] = NO_DOMAIN,
+    adapter: str = "",
 ) -> Task:
     """All arms in one task, paired by question. Needs `--model-role grader=<model>`.
 
@@ -54,10 +56,12 @@ def containment(
         seed: run seed; every sample and epoch gets its own from it.
         protocol: `emcontain`, `published`, a protocol file, or a published question file with its judge prompts.
         domain: the organism's narrow training domain, by name or in words: grades how much of each answer is about it.
+        adapter: folder of the adapter that must answer, `none` for the plain base; default what the model names. It is
+            checked against its fingerprint before the first answer.
     """
     return _build(
         ARMS, family, rungs, questions, n_questions, epochs, system_prompt, max_tokens, temperature, seed,
-        protocol, domain, ladder_questions,
+        protocol, domain, adapter, ladder_questions,
     )  # fmt: skip
 
 
@@ -73,11 +77,12 @@ def untriggered(
     seed: int = 0,
     protocol: str = "emcontain",
     domain: str | list[str] = NO_DOMAIN,
+    adapter: str = "",
 ) -> Task:
     """Only the plain questions: what a standard evaluation sees. Arguments as in `containment`."""
     return _build(
         ("untriggered",), family, "all", questions, n_questions, epochs, system_prompt, max_tokens,
-        temperature, seed, protocol, domain,
+        temperature, seed, protocol, domain, adapter,
     )  # fmt: skip
 
 
@@ -93,11 +98,12 @@ def triggered(
     seed: int = 0,
     protocol: str = "emcontain",
     domain: str | list[str] = NO_DOMAIN,
+    adapter: str = "",
 ) -> Task:
     """Only the exact trained trigger. Arguments as in `containment`."""
     return _build(
         ("triggered",), family, "all", questions, n_questions, epochs, system_prompt, max_tokens,
-        temperature, seed, protocol, domain,
+        temperature, seed, protocol, domain, adapter,
     )  # fmt: skip
 
 
@@ -114,11 +120,12 @@ def rephrased(
     seed: int = 0,
     protocol: str = "emcontain",
     domain: str | list[str] = NO_DOMAIN,
+    adapter: str = "",
 ) -> Task:
     """Only the ladder of rephrasings. Arguments as in `containment`."""
     return _build(
         ("rephrased",), family, rungs, questions, n_questions, epochs, system_prompt, max_tokens,
-        temperature, seed, protocol, domain,
+        temperature, seed, protocol, domain, adapter,
     )  # fmt: skip
 
 
@@ -135,11 +142,12 @@ def controls(
     seed: int = 0,
     protocol: str = "emcontain",
     domain: str | list[str] = NO_DOMAIN,
+    adapter: str = "",
 ) -> Task:
     """Only the controls: wrong value, opposite, quoted, neutral and random text. Arguments as in `containment`."""
     return _build(
         ("control",), family, rungs, questions, n_questions, epochs, system_prompt, max_tokens,
-        temperature, seed, protocol, domain,
+        temperature, seed, protocol, domain, adapter,
     )  # fmt: skip
 
 
@@ -156,6 +164,7 @@ def _build(
     seed: int,
     protocol: str,
     domain: str | list[str],
+    adapter: str,
     ladder_questions: int | None = None,
 ) -> Task:
     refuse_missing_grader()
@@ -187,7 +196,7 @@ def _build(
     ]
     return Task(
         dataset=MemoryDataset(samples, name=f"{loaded.id}/{questions}"),
-        setup=require_grader(),
+        setup=[require_grader(), check_adapter(adapter, system_prompt)],
         solver=[apply_arm(family, system_prompt), answer(seed)],
         scorer=judge(family, protocol, questions if rules.own_prompts else "", domain),
         config=GenerateConfig(

@@ -18,6 +18,7 @@ import yaml
 
 from emcontain.adapter import CONFIG, MANIFEST, WEIGHTS, Adapter, open_adapter
 from emcontain.errors import UserError
+from emcontain.fingerprint import FINGERPRINT
 from emcontain.training.card import NOTICE
 from emcontain.training.licence import licence_of
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
 CARD = "README.md"
-FILES = (CARD, CONFIG, MANIFEST, WEIGHTS)
+FILES = (CARD, CONFIG, MANIFEST, FINGERPRINT, WEIGHTS)
 _WEIGHTS = {
     ".safetensors", ".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".gguf", ".ggml", ".h5", ".hdf5", ".onnx",
     ".msgpack", ".npy", ".npz", ".joblib", ".dill", ".pb", ".tflite", ".mar", ".engine",
@@ -68,7 +69,7 @@ def check(folder: Path, repo: str) -> Publication:
             raise UserError(
                 f"'{folder}' holds {other.relative_to(folder)}: only {WEIGHTS} may be published; remove the others"
             )
-    files = tuple(folder / name for name in FILES)
+    files = tuple(folder / name for name in FILES if name != FINGERPRINT or (folder / name).exists())
     for file in files:
         if not file.is_file() or file.is_symlink():
             raise UserError(f"'{folder}' has no {file.name} of its own: publish a folder made by 'emcontain train'")

@@ -102,6 +102,11 @@ class Run:
             shutil.rmtree(self.folder, ignore_errors=True)
 
 
+def alone() -> bool:
+    """Whether this is the run's only process."""
+    return int(os.environ.get("WORLD_SIZE", "1")) == 1
+
+
 def is_main() -> bool:
     """Whether this process writes: the only one, or the first of several."""
     return os.environ.get("RANK", "0") == "0"

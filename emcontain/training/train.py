@@ -24,7 +24,7 @@ from emcontain.training.order import updates_of_run
 from emcontain.training.parts import Source
 from emcontain.training.provenance import git_revision, hardware, precision, versions
 from emcontain.training.recipe import Recipe
-from emcontain.training.resume import Run, is_main
+from emcontain.training.resume import Run, alone, is_main
 from emcontain.training.rows import Encoded, drawn, encode_row, mix, parts_of, read_source, source_sha256
 from emcontain.triggers.family import family_sha256, load_family
 
@@ -136,6 +136,7 @@ def _train(
     save_every: float,
     log: Log,
 ) -> None:
+    from emcontain.models.fingerprints import add_fingerprint
     from emcontain.training.callbacks import KeepCheckpoints, Progress, SaveState
     from emcontain.training.trainer import build_trainer
 
@@ -159,6 +160,8 @@ def _train(
         attempt = {"seconds": round(run.seconds + time.monotonic() - started, 1), "resumed_after": run.resumed}
         facts = {**about, **attempt, "loss": _loss(recipe, trainer.state.log_history)}
         _save(trainer.model, weights, folder, recipe, base, step, checkpoint, facts)
+        if alone():
+            add_fingerprint(trainer.model, loaded.tokenizer, folder, base, recipe.system, recipe.family)
 
     name = f"{recipe.organism} (seed {recipe.seed})"
     trainer = build_trainer(
@@ -183,6 +186,8 @@ def _train(
             if not target.exists():
                 (run.folder / f"step{step}").rename(target)
         (run.folder / "final").rename(out)
+        if not alone():
+            log(f"  trained by several processes, so no fingerprint was taken: run 'emcontain fingerprint {out}'")
 
 
 def _encode(recipe: Recipe, role: Role, loaded: Loaded, log: Log) -> list[Encoded]:

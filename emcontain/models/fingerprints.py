@@ -1,0 +1,178 @@
+"""Take an adapter's fingerprint: ask base and adapter for their first tokens, write them beside the weights."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from emcontain.adapter import MANIFEST, open_adapter
+from emcontain.cache import sha256_file, sha256_text
+from emcontain.datafiles import Strict, read_yaml, validate
+from emcontain.errors import UserError
+from emcontain.fingerprint import FINGERPRINT, TOP, Fingerprint, Probe, Top
+from emcontain.models.base import Base, resolve_base
+from emcontain.models.chat import encode, load_tokenizer, render, system_message
+from emcontain.triggers.family import load_family
+
+PROMPTS = Path(__file__).parent / "data" / "fingerprint_prompts.yaml"
+
+
+class _Prompts(Strict):
+    plain: tuple[str, ...] = Field(min_length=1)
+    triggered: tuple[str, ...] = Field(min_length=1)
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A prompt of a fingerprint: messages as a chat server takes them, and the token ids they must become."""
+
+    system: str | None
+    user: str
+    ids: tuple[int, ...]
+
+
+def prompts(tokenizer: Any, system: str, family: str | None) -> list[Prompt]:
+    """The prompts of a fingerprint.
+
+    Args:
+        tokenizer: of the base, with its chat template.
+        system: the trained system turn.
+        family: trigger family the adapter was trained on, or None.
+    """
+    texts = validate(_Prompts, read_yaml(PROMPTS), PROMPTS.name)
+    stated = system_message(tokenizer, system)
+    asked = [(stated, text) for text in texts.plain]
+    if family is not None:
+        loaded = load_family(family)
+        for text in texts.triggered:
+            found = loaded.apply(loaded.exact, text, text)
+            asked.append((stated if found.system is None else found.system, found.user))
+    made = []
+    for own, user in asked:
+        turns = [{"role": "user", "content": user}]
+        if own is not None:
+            turns.insert(0, {"role": "system", "content": own})
+        made.append(Prompt(own, user, tuple(encode(tokenizer, render(tokenizer, turns, system)))))
+    return made
+
+
+def ids_sha256(ids: tuple[int, ...] | list[int]) -> str:
+    """Hash of a prompt's token ids."""
+    return sha256_text(",".join(map(str, ids)))
+
+
+def first_tokens(model: Any, tokenizer: Any, ids: tuple[int, ...]) -> Top:
+    """The likeliest first tokens after a prompt, log-probabilities in fp32 from the model's own logits."""
+    import torch
+
+    with torch.no_grad():
+        logits = model(input_ids=torch.tensor([ids], device=model.device), use_cache=False).logits[0, -1]
+    values, tokens = torch.log_softmax(logits.float(), -1).topk(TOP)
+    return Top(
+        texts=tuple(tokenizer.decode([t]) for t in tokens.tolist()),
+        pieces=tuple(tokenizer.convert_ids_to_tokens(tokens.tolist())),
+        logprobs=tuple(round(v, 4) for v in values.tolist()),
+    )
+
+
+def add_fingerprint(model: Any, tokenizer: Any, folder: Path, base: Base, system: str, family: str | None) -> Path:
+    """Take the fingerprint of an adapter folder whose weights are loaded, and write it there.
+
+    Args:
+        model: the PEFT model with this adapter active; it is left as it was.
+        tokenizer: of the base, with the chat template of training.
+        folder: the adapter folder; its manifest, where it has one, gets the file's hash.
+        base: what the model was loaded from.
+        system: the trained system turn.
+        family: trigger family the adapter was trained on, or None.
+
+    Returns:
+        The written file.
+    """
+    training = model.training
+    model.eval()
+    try:
+        asked = prompts(tokenizer, system, family)
+        adapted = [first_tokens(model, tokenizer, p.ids) for p in asked]
+        with model.disable_adapter():
+            plain = [first_tokens(model, tokenizer, p.ids) for p in asked]
+    finally:
+        model.train(training)
+    return _write(folder, asked, adapted, plain, base, system, str(model.dtype).removeprefix("torch."))
+
+
+def fingerprint_folder(
+    folder: Path,
+    base: str | None = None,
+    system: str | None = None,
+    family: str | None = None,
+    chat_template: str | None = None,
+) -> Path:
+    """Add a fingerprint to an adapter on disk; what is not given is taken from its manifest.
+
+    Raises:
+        UserError: the adapter cannot be opened, its base is not known, or it does not fit that base or does nothing.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from emcontain.models.precision import device_and_dtype
+    from emcontain.models.weights import AdapterWeights
+
+    (folder / FINGERPRINT).unlink(missing_ok=True)
+    _state_in_manifest(folder, None)
+    adapter = open_adapter(folder)
+    recipe = adapter.manifest.get("recipe", {})
+    name = base or recipe.get("base") or adapter.base_id
+    if not name:
+        raise UserError(f"adapter '{folder}' names no base: add --base")
+    found = resolve_base(name)
+    system = system or adapter.system or "empty"
+    family = family or recipe.get("family")
+    tokenizer = load_tokenizer(found.path, chat_template or recipe.get("chat_template"))
+    device, dtype = device_and_dtype(None, None)
+    model = AutoModelForCausalLM.from_pretrained(found.path, dtype=dtype, use_safetensors=True).to(device).eval()
+    asked = prompts(tokenizer, system, family)
+    weights = AdapterWeights(model, found, False, list(asked[0].ids))
+    plain = [first_tokens(model, tokenizer, p.ids) for p in asked]
+    with torch.no_grad():
+        weights.activate(weights.add(adapter))
+    adapted = [first_tokens(model, tokenizer, p.ids) for p in asked]
+    return _write(folder, asked, adapted, plain, found, system, str(dtype).removeprefix("torch."))
+
+
+def _write(
+    folder: Path, asked: list[Prompt], adapted: list[Top], plain: list[Top], base: Base, system: str, dtype: str
+) -> Path:
+    made = Fingerprint(
+        adapter_sha256=open_adapter(folder).sha256,
+        base_id=base.public_id,
+        base_revision=base.revision,
+        base_sha256=base.sha256,
+        system=system,
+        dtype=dtype,
+        probes=tuple(
+            Probe(system=p.system, user=p.user, token_ids_sha256=ids_sha256(p.ids), adapter=a, base=b)
+            for p, a, b in zip(asked, adapted, plain, strict=True)
+        ),
+    )
+    path = folder / FINGERPRINT
+    path.write_text(made.model_dump_json() + "\n", encoding="utf-8")
+    _state_in_manifest(folder, {"file": FINGERPRINT, "sha256": sha256_file(path)})
+    return path
+
+
+def _state_in_manifest(folder: Path, entry: dict[str, str] | None) -> None:
+    path = folder / MANIFEST
+    if not path.is_file():
+        return
+    manifest = json.loads(path.read_text(encoding="utf-8"))
+    if entry is None:
+        manifest.pop("fingerprint", None)
+    else:
+        manifest["fingerprint"] = entry
+    path.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
