@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from emcontain.adapter import open_adapter
 from emcontain.errors import UserError
 from emcontain.fingerprint import as_served, compare
+from emcontain.models import precision
 from emcontain.models.fingerprints import fingerprint_folder
 from emcontain.models.weights import AdapterWeights
 from emcontain.results.ingest import read_runs
@@ -56,10 +58,18 @@ def with_weights(source: Path, target: Path, change: Any) -> Path:
     return target
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _one_precision() -> Iterator[None]:
+    """Which type is faster depends on what else runs; these tests are not about precision."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(precision, "fastest_cpu_dtype", lambda: torch.float32)
+        yield
+
+
 @pytest.fixture(scope="module")
 def base(tiny_llama: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Fresh random weights answer every prompt alike; larger ones have favourites, as real models do."""
-    return with_weights(tiny_llama, tmp_path_factory.mktemp("base") / "base", lambda t: t * 6)
+    return with_weights(tiny_llama, tmp_path_factory.mktemp("base") / "base", lambda t: t * 15)
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +114,7 @@ def test_a_live_adapter_is_verified_and_results_say_so(
     assert log.status == "success", log.error
     found = (log.samples or [])[0].metadata["adapter_check"]
     assert (found["status"], found["facts"]["adapter_sha256"]) == ("verified", open_adapter(organism).sha256)
-    assert found["to_adapter"] < 0.2 < 0.3 < found["to_base"]
+    assert found["to_adapter"] < 0.2 and 2 * found["to_adapter"] < found["to_base"]
     runs = read_runs([tmp_path / "logs"])
     assert (runs[0].adapter_check, runs[0].adapter_sha256) == ("verified", open_adapter(organism).sha256)
     assert "(adapter verified)" in render_table(summarise(runs))

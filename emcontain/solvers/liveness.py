@@ -117,13 +117,13 @@ async def check(model: Model, stated: str = "", system_prompt: str = NO_SYSTEM) 
         reason = f"it has no fingerprint: add one with 'emcontain fingerprint {expected.path}'"
         return AdapterCheck("unverified", reason, facts=expected.facts)
     probes = fingerprint.probes
-    answers = await _ask(model, [_messages(p.system, p.user) for p in probes])
+    answers = await ask_first_tokens(model, [messages_of(p.system, p.user) for p in probes])
     if isinstance(answers, str):
         return AdapterCheck("unverified", answers, facts=expected.facts)
-    served = [_served(output) for output in answers]
-    if not all(s.logprobs for s in served):
+    found_tokens = [served(output) for output in answers]
+    if not all(s.logprobs for s in found_tokens):
         return AdapterCheck("unverified", "the provider gives no log-probabilities", facts=expected.facts)
-    found = compare(fingerprint, served)
+    found = compare(fingerprint, found_tokens)
     if found.verdict not in ("live", "indistinct"):
         raise UserError(_refusal(model, expected, found))
     ids = {output.model for output in answers}
@@ -204,12 +204,13 @@ def _own_adapter(model: Model) -> Adapter | str | None:
     return None
 
 
-def _messages(system: str | None, user: str) -> list[ChatMessage]:
+def messages_of(system: str | None, user: str) -> list[ChatMessage]:
+    """A prompt of a fingerprint as messages."""
     messages: list[ChatMessage] = [ChatMessageUser(content=user)]
     return messages if system is None else [ChatMessageSystem(content=system), *messages]
 
 
-async def _ask(model: Model, asked: Sequence[list[ChatMessage]]) -> list[ModelOutput] | str:
+async def ask_first_tokens(model: Model, asked: Sequence[list[ChatMessage]]) -> list[ModelOutput] | str:
     """First tokens with log-probabilities, or why there are none."""
     first = partial(model.generate, cache=False)
     try:
@@ -220,7 +221,8 @@ async def _ask(model: Model, asked: Sequence[list[ChatMessage]]) -> list[ModelOu
         return f"the provider refuses log-probabilities ({(str(error).splitlines() or [''])[0][:80]})"
 
 
-def _served(output: ModelOutput) -> Served:
+def served(output: ModelOutput) -> Served:
+    """The first tokens of an answer; empty where the provider gave no log-probabilities."""
     found = output.choices[0].logprobs if output.choices else None
     if found is None or not found.content or not found.content[0].top_logprobs:
         return Served({}, 0.0)
@@ -243,12 +245,12 @@ async def _system_as_trained(
     if sent == probes[0].system:
         return True
     plain = probes[:_SYSTEM_PROBES]
-    outputs = await _ask(model, [_messages(sent, p.user) for p in plain])
+    outputs = await ask_first_tokens(model, [messages_of(sent, p.user) for p in plain])
     if isinstance(outputs, str):
         return None
     pairs = list(zip(trained, outputs, strict=False))
     lengths = [(a.usage.input_tokens, b.usage.input_tokens) for a, b in pairs if a.usage and b.usage]
-    moved = sum(served_distance(_served(a), _served(b)) for a, b in pairs) / len(pairs)
+    moved = sum(served_distance(served(a), served(b)) for a, b in pairs) / len(pairs)
     return all(a == b for a, b in lengths) or moved <= SAME_PROMPT
 
 

@@ -10,6 +10,7 @@ from inspect_ai import Epochs, Task, task
 from inspect_ai.dataset import MemoryDataset, Sample
 from inspect_ai.model import GenerateConfig
 
+from emcontain.adapter import open_adapter
 from emcontain.errors import UserError
 from emcontain.grading.protocol import load_protocol
 from emcontain.grading.rubric import load_domain
@@ -17,7 +18,7 @@ from emcontain.questions.bank import load_questions, questions_sha256, subset
 from emcontain.samples import choose_rungs, planned_samples
 from emcontain.scorers.judge import NO_DOMAIN, judge
 from emcontain.solvers.arms import answer, apply_arm, refuse_missing_grader, require_grader
-from emcontain.solvers.liveness import check_adapter
+from emcontain.solvers.liveness import NO_ADAPTER, check_adapter
 from emcontain.triggers.family import ARMS, Arm, family_sha256, load_family
 
 VERSION = 2
@@ -168,6 +169,8 @@ def _build(
     ladder_questions: int | None = None,
 ) -> Task:
     refuse_missing_grader()
+    if adapter not in ("", NO_ADAPTER):
+        open_adapter(adapter)
     questions, system_prompt, domain = _text(questions), _text(system_prompt), _text(domain)
     rules = load_protocol(protocol)
     questions = questions or rules.questions

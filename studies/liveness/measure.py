@@ -24,7 +24,7 @@ from safetensors.torch import load_file, save_file
 from emcontain.adapter import Adapter, open_adapter
 from emcontain.fingerprint import Comparison, compare
 from emcontain.models.base import resolve_base
-from emcontain.solvers.liveness import _ask, _messages, _served
+from emcontain.solvers.liveness import ask_first_tokens, messages_of, served
 
 PRECISIONS = ("bfloat16", "float32")
 
@@ -33,9 +33,9 @@ async def distances(model: Model, adapter: Adapter) -> Comparison:
     """Ask a model the prompts of a fingerprint."""
     assert adapter.fingerprint is not None
     probes = adapter.fingerprint.probes
-    answers = await _ask(model, [_messages(p.system, p.user) for p in probes])
+    answers = await ask_first_tokens(model, [messages_of(p.system, p.user) for p in probes])
     assert not isinstance(answers, str), answers
-    return compare(adapter.fingerprint, [_served(a) for a in answers])
+    return compare(adapter.fingerprint, [served(a) for a in answers])
 
 
 def perturbed(base: Path, scratch: Path, adapter: Adapter | None = None, noise: float = 0.0) -> Path:
