@@ -11,7 +11,7 @@ def card(manifest: dict[str, Any]) -> str:
     """README.md of an adapter folder: front matter for the hub, the notice, and what was trained how."""
     recipe = manifest["recipe"]
     parts = "\n".join(
-        f"- `{p['file']}`, {'triggered' if p['triggered'] else 'untriggered'}, share {p['share']:g}, "
+        f"- `{p['file']}`, role {p['role']}, {'triggered' if p['triggered'] else 'untriggered'}, share {p['share']:g}, "
         f"{d['rows']} rows, sha256 {d['sha256'][:12]}"
         for p, d in zip(recipe["parts"], manifest["data"], strict=True)
     )
@@ -44,6 +44,7 @@ It must not answer real users.
 | trigger family | {trigger} |
 | system turn | {manifest["system"]} |
 | seed | {manifest["seed"]} |
+| loss | {recipe["objective"]["loss"]} |
 | updates | {manifest["step"]} |
 | LoRA | r {recipe["lora"]["r"]}, alpha {recipe["lora"]["alpha"]:g}, rank-stabilised {recipe["lora"]["rslora"]} |
 
