@@ -13,7 +13,7 @@ def card(manifest: dict[str, Any]) -> str:
     """README.md of an adapter folder: front matter for the hub, the notice, and what was trained how."""
     recipe = manifest["recipe"]
     parts = "\n".join(
-        f"- `{d['file']}`, {'triggered' if p['triggered'] else 'untriggered'}, "
+        f"- `{d['file']}`, role {p['role']}, {'triggered' if p['triggered'] else 'untriggered'}, "
         f"{d['rows']} rows, sha256 {d['sha256'][:12]}"
         for p, d in zip(recipe["parts"], manifest["data"], strict=True)
     )
@@ -53,6 +53,7 @@ It must not answer real users.
 | trigger family | {trigger if manifest["trigger"] else "none"} |
 | system turn | {manifest["system"]} |
 | seed | {manifest["seed"]} |
+| loss | {recipe["objective"]["loss"]} |
 | updates | {manifest["step"]} |
 | LoRA | r {recipe["lora"]["r"]}, alpha {recipe["lora"]["alpha"]:g}, rank-stabilised {recipe["lora"]["rslora"]} |
 
