@@ -65,9 +65,7 @@ def test_new_submissions_pass_and_are_listed_once(repository: Path) -> None:
     assert (repository / "bundles").read_text().split("\0")[:-1] == ["submissions/one", "submissions/two"]
 
 
-@pytest.mark.parametrize(
-    "path", [".github/workflows/mine.yml", "store/x", "allowed_signers", "submissions/$(id)/x"]
-)
+@pytest.mark.parametrize("path", [".github/workflows/mine.yml", "store/x", "allowed_signers", "submissions/$(id)/x"])
 def test_anything_else_is_refused(repository: Path, path: str) -> None:
     base = git(repository, "rev-parse", "HEAD")
     (repository / path).parent.mkdir(parents=True, exist_ok=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from inspect_ai.log import EvalLog, recompute_metrics
+from inspect_ai.log import EvalError, EvalLog, recompute_metrics
 
 from emcontain.leaderboard.bundle import open_bundle
 from emcontain.leaderboard.confirm import Confirmation
@@ -98,6 +98,28 @@ def test_2_a_bad_sample_marked_unscored(bundle: Path) -> None:
     forge(bundle, unscore)
 
     assert "dropped-samples" in refused(bundle)
+
+
+def test_2_a_bad_sample_marked_as_failed(bundle: Path) -> None:
+    def fail(log: EvalLog) -> None:
+        sample = next(s for s in log.samples or [] if s.scores["judge"].value["em"])  # type: ignore[index,call-overload]
+        sample.error, sample.scores = EvalError(message="lost", traceback="", traceback_ansi=""), {}
+        recompute_metrics(log)
+
+    forge(bundle, fail)
+
+    assert "dropped-samples" in refused(bundle)
+
+
+def test_3_an_edited_log_without_its_events(bundle: Path) -> None:
+    def silence(log: EvalLog) -> None:
+        _whiten(log, events=False)
+        for sample in log.samples or []:
+            sample.events = []
+
+    forge(bundle, silence)
+
+    assert refused(bundle) == {"no-events"}
 
 
 def test_3_an_edited_log_under_the_old_manifest(bundle: Path) -> None:
