@@ -1,6 +1,6 @@
 """How long the board of 5,000 submissions takes: 3 million synthetic answers, 3 arms × 200 questions each.
 
-    python benchmarks/leaderboard.py --work /tmp/board [--submissions 5000]
+    python benchmarks/leaderboard.py --work FOLDER [--submissions 5000]
 
 Makes the store (real scores, real intervals, real ingest code for the rows, no logs), then times what a board does:
 `build` as users call it, in a process of its own; the counts of every submission and arm from all answers by DuckDB,
