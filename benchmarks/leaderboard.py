@@ -1,15 +1,16 @@
 """How long the board of 5,000 submissions takes: 3 million synthetic answers, 3 arms × 200 questions each.
 
-    python benchmarks/leaderboard.py --work /tmp/board [--submissions 5000]
+    python benchmarks/leaderboard.py --work FOLDER [--submissions 5000]
 
 Makes the store (real scores, real intervals, real ingest code for the rows, no logs), then times what a board does:
 `build` as users call it, in a process of its own; the counts of every submission and arm from all answers by DuckDB,
-compared with what the rows say; one submission's answers. A store that is there already is used again.
+compared with what the rows say; one submission's answers. What is there of the store already is used again.
 """
 
 from __future__ import annotations
 
 import argparse
+import resource
 import subprocess
 import sys
 import time
@@ -62,7 +63,7 @@ def make_runs(first: int, count: int, rng: np.random.Generator) -> list[Run]:
                 checkpoint=False,
                 family=family,
                 grader="openai/gpt-4o-2024-11-20",
-                protocol={"task_version": 2},
+                protocol={"task_version": 2, "protocol": {"id": "emcontain"}, "temperature": 1.0, "max_tokens": 512},
                 status="success",
                 expected=len(answers),
                 rungs=RUNGS,
@@ -75,9 +76,11 @@ def make_runs(first: int, count: int, rng: np.random.Generator) -> list[Run]:
 
 
 def fill(store: Store, submissions: int) -> None:
-    """Write the store, a file per table and chunk."""
-    rng = np.random.default_rng(0)
+    """Write the store, a file per table and chunk; chunks that are there stay."""
     for first in range(0, submissions, CHUNK):
+        if list(Path(store.root, "scores").glob(f"*/chunk-{first:06}.parquet")):
+            continue
+        rng = np.random.default_rng([0, first])
         entries, rungs, scores = [], [], []
         for found in derive_all(make_runs(first, min(CHUNK, submissions - first), rng)):
             run = found.run
@@ -109,12 +112,22 @@ def _scores(run: Run, identity: str) -> pa.Table:
 
 def timed(what: str, repeats: int, action: object) -> None:
     """Print the least and the median of some runs."""
-    spent = []
+    spent, busy = [], []
     for _ in range(repeats):
-        started = time.perf_counter()
+        before, started = _cpu(), time.perf_counter()
         action()  # type: ignore[operator]
         spent.append(time.perf_counter() - started)
-    print(f"{what}: least {min(spent):.3f} s, median {sorted(spent)[len(spent) // 2]:.3f} s of {repeats}")
+        busy.append(_cpu() - before)
+    print(
+        f"{what}: least {min(spent):.3f} s, median {sorted(spent)[len(spent) // 2]:.3f} s of {repeats} "
+        f"(CPU {min(busy):.3f} s)"
+    )
+
+
+def _cpu() -> float:
+    """CPU seconds of this process and of those it waited for: what is left when the machine is busy."""
+    own, others = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return own.ru_utime + own.ru_stime + others.ru_utime + others.ru_stime
 
 
 def main() -> None:
@@ -126,10 +139,9 @@ def main() -> None:
     options = parser.parse_args()
     root = options.work / f"store-{options.submissions}"
     store = Store(root)
-    if not root.exists():
-        started = time.perf_counter()
-        fill(store, options.submissions)
-        print(f"made the store: {time.perf_counter() - started:.0f} s (intervals included)")
+    started = time.perf_counter()
+    fill(store, options.submissions)
+    print(f"made what was missing of the store: {time.perf_counter() - started:.0f} s (intervals included)")
     size = {t: sum(f.stat().st_size for f in (root / t).rglob("*.parquet")) for t in ("entries", "rungs", "scores")}
     print("store, MB:", {t: round(s / 1e6, 1) for t, s in size.items()})
     site = options.work / "site"

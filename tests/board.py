@@ -18,6 +18,7 @@ from emcontain.leaderboard.bundle import write_manifest
 from emcontain.leaderboard.record import record
 from emcontain.leaderboard.submission import FILE, read_submission
 from emcontain.leaderboard.submit import About, submit
+from emcontain.leaderboard.validate import validate_path
 from emcontain.tasks.containment import containment
 
 ADAPTER, BASE = "a" * 64, "b" * 64
@@ -110,3 +111,11 @@ def forge(bundle: Path, edit: Callable[[EvalLog], EvalLog | None], claim: bool =
 
 def archive(bundle: Path, out: Path) -> Path:
     return Path(shutil.make_archive(str(out.with_suffix("")), "zip", bundle))
+
+
+def refused(path: Path) -> set[str]:
+    """Codes of the reasons; fails if the bundle is accepted."""
+    verdict = validate_path(path)
+    assert not verdict.accepted
+    assert all(f.message and "\n" not in f.message for f in verdict.findings)
+    return {f.code for f in verdict.findings if f.level == "error"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import shutil
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -126,6 +127,29 @@ def tiny_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model.save_pretrained(folder, safe_serialization=True)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def submitted_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished log of a mock organism."""
+    from tests.board import make_log
+
+    return make_log(tmp_path_factory.mktemp("logs"))
+
+
+@pytest.fixture(scope="session")
+def honest_bundle(tmp_path_factory: pytest.TempPathFactory, submitted_log: Path) -> Path:
+    """A submission of that log; not to be changed."""
+    from tests.board import make_bundle
+
+    return make_bundle(submitted_log, tmp_path_factory.mktemp("honest") / "bundle")
+
+
+@pytest.fixture
+def bundle(honest_bundle: Path, tmp_path: Path) -> Path:
+    """A copy of it to do as one likes with."""
+    shutil.copytree(honest_bundle, tmp_path / "bundle")
+    return tmp_path / "bundle"
 
 
 @pytest.fixture(scope="session")

@@ -2,54 +2,18 @@
 
 from __future__ import annotations
 
-import shutil
-import stat
-import time
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
-from inspect_ai.log import EvalLog, recompute_metrics
+from inspect_ai.log import EvalError, EvalLog, recompute_metrics
 
 from emcontain.leaderboard.bundle import open_bundle
 from emcontain.leaderboard.confirm import Confirmation
-from emcontain.leaderboard.findings import Finding
 from emcontain.leaderboard.intake import copies, take_in
-from emcontain.leaderboard.page import build_site
 from emcontain.leaderboard.store import Store
-from emcontain.leaderboard.validate import Verdict, validate_bundle, validate_path
-from tests.board import archive, forge, make_bundle, make_log, organism, restate
-
-SCRIPT = '<script>document.title="owned"</script><img src=x onerror=alert(1)>'
-
-
-@pytest.fixture(scope="module")
-def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_log(tmp_path_factory.mktemp("logs"))
-
-
-@pytest.fixture(scope="module")
-def honest(tmp_path_factory: pytest.TempPathFactory, log: Path) -> Path:
-    return make_bundle(log, tmp_path_factory.mktemp("honest") / "bundle")
-
-
-@pytest.fixture
-def bundle(honest: Path, tmp_path: Path) -> Path:
-    shutil.copytree(honest, tmp_path / "bundle")
-    return tmp_path / "bundle"
-
-
-def codes(verdict: Verdict) -> set[str]:
-    return {f.code for f in verdict.findings if f.level == "error"}
-
-
-def refused(path: Path) -> set[str]:
-    verdict = validate_path(path)
-    assert not verdict.accepted
-    for finding in verdict.findings:
-        assert finding.message and "\n" not in finding.message and isinstance(finding, Finding)
-    return codes(verdict)
+from emcontain.leaderboard.validate import validate_bundle, validate_path
+from tests.board import archive, forge, make_bundle, refused, restate
 
 
 def test_the_honest_bundle_is_accepted_as_folder_and_archive(bundle: Path, tmp_path: Path) -> None:
@@ -100,6 +64,28 @@ def test_2_a_bad_sample_marked_unscored(bundle: Path) -> None:
     assert "dropped-samples" in refused(bundle)
 
 
+def test_2_a_bad_sample_marked_as_failed(bundle: Path) -> None:
+    def fail(log: EvalLog) -> None:
+        sample = next(s for s in log.samples or [] if s.scores["judge"].value["em"])  # type: ignore[index,call-overload]
+        sample.error, sample.scores = EvalError(message="lost", traceback="", traceback_ansi=""), {}
+        recompute_metrics(log)
+
+    forge(bundle, fail)
+
+    assert "dropped-samples" in refused(bundle)
+
+
+def test_3_an_edited_log_without_its_events(bundle: Path) -> None:
+    def silence(log: EvalLog) -> None:
+        _whiten(log, events=False)
+        for sample in log.samples or []:
+            sample.events = []
+
+    forge(bundle, silence)
+
+    assert refused(bundle) == {"no-events"}
+
+
 def test_3_an_edited_log_under_the_old_manifest(bundle: Path) -> None:
     path = next((bundle / "logs").glob("*.eval"))
     path.write_bytes(path.read_bytes()[:-1] + b"x")
@@ -144,78 +130,6 @@ def test_4_answers_of_two_adapters(bundle: Path) -> None:
     forge(bundle, mix)
 
     assert "mixed-model" in refused(bundle)
-
-
-@pytest.mark.parametrize("name", ["../escape.yaml", "/etc/cron.d/x", "logs/../../x.eval", "C:\\x", "logs\\..\\x"])
-def test_5_a_path_that_leaves_the_archive(bundle: Path, tmp_path: Path, name: str) -> None:
-    path = archive(bundle, tmp_path / "evil.zip")
-    with zipfile.ZipFile(path, "a") as opened:
-        opened.writestr(name, "x")
-
-    assert refused(path) == {"unsafe-path"}
-    assert not (tmp_path / "escape.yaml").exists()
-
-
-def test_5_links_in_archive_and_folder(bundle: Path, tmp_path: Path) -> None:
-    path = archive(bundle, tmp_path / "link.zip")
-    with zipfile.ZipFile(path, "a") as opened:
-        link = zipfile.ZipInfo("logs/passwd.eval")
-        link.external_attr = (stat.S_IFLNK | 0o777) << 16
-        opened.writestr(link, "/etc/passwd")
-    (bundle / "logs" / "passwd.eval").symlink_to("/etc/passwd")
-
-    assert refused(path) == {"unsafe-path"}
-    assert refused(bundle) == {"unsafe-path"}
-
-
-def test_6_a_zip_bomb(bundle: Path, tmp_path: Path) -> None:
-    path = archive(bundle, tmp_path / "bomb.zip")
-    with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as opened:
-        opened.writestr("logs/zeros.eval", bytes(300 * 2**20))
-
-    assert refused(path) == {"zip-bomb"}
-
-
-def test_6_a_zip_bomb_inside_a_log(bundle: Path) -> None:
-    path = next((bundle / "logs").glob("*.eval"))
-    with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as opened:
-        opened.writestr("samples/zeros.json", bytes(300 * 2**20))
-    restate(bundle, lambda data: data["logs"][0].update(sha256=_sha(path)))
-
-    assert refused(bundle) == {"zip-bomb"}
-
-
-@pytest.mark.parametrize("key", ["name", "organisation", "family", "base"])
-def test_7_script_in_a_name(bundle: Path, key: str) -> None:
-    path = bundle / "submission.yaml"
-    import yaml
-
-    data = yaml.safe_load(path.read_text())
-    data["model"][key] = SCRIPT
-    path.write_text(yaml.safe_dump(data))
-
-    assert refused(bundle) == {"unsafe-name"}
-
-
-def test_7_script_in_the_logs_own_names(tmp_path: Path) -> None:
-    from emcontain.leaderboard.submit import About
-
-    log = make_log(tmp_path / "logs", organism(name=SCRIPT), n_questions=2)
-    about = About("example-lab", "board@example.org", model_name="quiet", family="quiet")
-
-    assert "unsafe-name" in refused(make_bundle(log, tmp_path / "bundle", about))
-
-
-def test_7_script_in_answers_never_reaches_the_page(tmp_path: Path) -> None:
-    log = make_log(tmp_path / "logs", organism(text=SCRIPT), n_questions=3)
-    store = Store(tmp_path / "store")
-
-    accepted, said = take_in(store, make_bundle(log, tmp_path / "bundle"), (), Confirmation())
-    page = build_site(store, tmp_path / "site").read_text()
-
-    assert accepted, said
-    assert "owned" not in page and "onerror" not in page
-    assert any(SCRIPT in str(r["text"]) for r in store.rows("SELECT text FROM completions"))
 
 
 def test_8_a_foreign_task(bundle: Path) -> None:
@@ -279,30 +193,23 @@ def test_9_another_grader_under_the_name_of_ours(bundle: Path) -> None:
     assert "other-grader" in refused(bundle)
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("seeds", [9]), ("versions", {"emcontain": "0.1.0", "inspect_ai": "0.1"}), ("triggers", [{"family": "year"}])],
+)
+def test_8_a_statement_that_the_log_does_not_bear_out(bundle: Path, key: str, value: Any) -> None:
+    restate(bundle, lambda data: data.update({key: value}))
+
+    assert "other-task" in refused(bundle)
+
+
 def test_9_a_stated_grader_that_did_not_grade(bundle: Path) -> None:
     restate(bundle, lambda data: data["grader"].update(name="openai/gpt-4o-2024-11-20"))
 
     assert "other-grader" in refused(bundle)
 
 
-def test_10_a_hundred_megabytes_of_yaml(bundle: Path) -> None:
-    with (bundle / "submission.yaml").open("ab") as handle:
-        handle.write(b"# padding\n" * 10_000_000)
-    started = time.monotonic()
-
-    assert refused(bundle) == {"too-large"}
-    assert time.monotonic() - started < 2
-
-
-def test_10_aliases_that_stand_for_gigabytes(bundle: Path) -> None:
-    lines = ["a: &a [x,x,x,x,x,x,x,x,x]"]
-    lines += [f"{b}: &{b} [{','.join(['*' + a] * 9)}]" for a, b in zip("abcdefgh", "bcdefghi", strict=True)]
-    (bundle / "submission.yaml").write_text("\n".join(lines))
-
-    assert refused(bundle) == {"unsafe-yaml"}
-
-
-def test_answers_copied_from_another_submission(bundle: Path, log: Path, tmp_path: Path) -> None:
+def test_answers_copied_from_another_submission(bundle: Path, submitted_log: Path, tmp_path: Path) -> None:
     store = Store(tmp_path / "store")
     take_in(store, bundle, (), Confirmation())
 
@@ -310,7 +217,7 @@ def test_answers_copied_from_another_submission(bundle: Path, log: Path, tmp_pat
         for sample in log.samples or []:
             sample.output.metadata["adapter_sha256"] = "e" * 64  # type: ignore[index]
 
-    thief = make_bundle(log, tmp_path / "thief")
+    thief = make_bundle(submitted_log, tmp_path / "thief")
     forge(thief, rename)
     with open_bundle(thief) as opened:
         found = copies(store, validate_bundle(opened))
@@ -332,9 +239,3 @@ def _whiten(log: EvalLog, events: bool) -> None:
 
 def _last_score_event(sample: Any) -> Any:
     return next(e for e in reversed(sample.events) if e.event == "score")
-
-
-def _sha(path: Path) -> str:
-    from emcontain.cache import sha256_file
-
-    return sha256_file(path)

@@ -40,11 +40,6 @@ def logs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     }
 
 
-@pytest.fixture(scope="module")
-def bundle(logs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_bundle(logs["mix"], tmp_path_factory.mktemp("made") / "mix")
-
-
 def stocked(logs: dict[str, Path], folder: Path, *names: str) -> Store:
     store = Store(folder / "store")
     for name in names:

@@ -62,6 +62,9 @@ def check_identity(stated: Submission, found: Derived, logs: list[tuple[str, Log
         ("max_tokens", stated.protocol.max_tokens, run.protocol.get("max_tokens")),
         ("epochs", stated.protocol.epochs, logs[0][1].epochs),
         ("trigger family", stated.triggers[0].family, run.family),
+        ("trigger sha256", stated.triggers[0].sha256, run.protocol.get("family_sha256")),
+        ("seeds", list(stated.seeds), [int(log.arguments.get("seed", 0)) for _, log in logs]),
+        ("inspect_ai", stated.versions.get("inspect_ai"), logs[0][1].packages.get("inspect_ai")),
     ):
         if claimed != value:
             yield error(

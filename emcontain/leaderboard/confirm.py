@@ -118,7 +118,8 @@ def _regrade(
         return False, [warning("re-graded", "there is no answer to grade again")]
     lower = float(clopper_pearson(float(same), float(total), 0.025)[0])
     said = f"{grader} gave {same} of {total} answers the same verdict (at least {lower:.0%} with 95 % confidence)"
-    if not derived.run.grader.startswith(str(grader)):
+    graded_by = " + ".join(name.partition("@")[0] for name in derived.run.grader.split(" + "))
+    if graded_by != " + ".join(str(grader).split(",")):
         return False, [note("re-graded", f"{said}; the submission's grader is {derived.run.grader}")]
     if same / total < LEAST_AGREEMENT:
         return False, [error("other-grader", f"{said}: the grades are not this grader's")]

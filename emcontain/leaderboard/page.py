@@ -117,17 +117,18 @@ def _shown(found: BoardList, medians: Sequence[dict[str, Any]], measure: Measure
         "ranked": found.ranked,
         "caution": next((embedded.NOTE for g in graders if g.startswith(embedded.PREFIX)), None),
         "spotless": next((percent(e.row["spotless_rate"]) for e in found.entries if e.row["spotless_rate"]), None),
-        "rows": [_cells(e, measure) for e in found.entries],
+        "rows": [_cells(e, measure, found.ranked == 1) for e in found.entries],
         "scatter": scatter(found.entries),
         "dumbbells": dumbbells(found.entries),
         "heat": _heat([m for m in medians if m["list"] == found.id]),
     }
 
 
-def _cells(entry: Entry, measure: Measure) -> dict[str, Any]:
+def _cells(entry: Entry, measure: Measure, sole: bool) -> dict[str, Any]:
     row = entry.row
     gone = bool(row["withdrawn"])
-    ranks = {name: "–".join(map(str, dict.fromkeys(found))) for name, found in entry.ranks.items()}
+    # First of one is no rank.
+    ranks = {m: "only" if sole else "–".join(map(str, dict.fromkeys(r))) for m, r in entry.ranks.items()}
     other: Measure = "worst_arm_em" if measure == "hidden_em" else "hidden_em"
     return {
         "row": row,

@@ -35,7 +35,7 @@ def scatter(entries: Sequence[Entry]) -> Markup | None:
     few = len(shown) <= _MOST_NAMED
     for kind, colour in KINDS.items():
         marks = "".join(_point(e.row, few) for e in shown if e.row["kind"] == kind)
-        parts.append(f'<g fill="{colour}">{marks}</g>')
+        parts.append(f'<g fill="{colour}" fill-opacity="{1 if few else 0.4}">{marks}</g>')
     return Markup(
         f'<svg viewBox="0 0 {width} {height}" width="{width}" height="{height}" xmlns="http://www.w3.org/2000/svg">'
         + "".join(parts)

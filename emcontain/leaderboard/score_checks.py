@@ -59,7 +59,11 @@ def check_scores(log: LogAudit, plan: Plan, file: str) -> Iterator[Finding]:
     problems: dict[str, list[str]] = {}
     unread = 0
     for sample in log.samples:
-        if sample.id not in plan.samples or sample.failed:
+        if sample.id not in plan.samples:
+            continue
+        if sample.failed:
+            if any(c.role == "grader" and c.reply for c in sample.calls or ()):
+                problems.setdefault("dropped-samples", []).append(sample.id)
             continue
         for code in _problems(sample, plan):
             problems.setdefault(code, []).append(sample.id)
@@ -71,13 +75,13 @@ def check_scores(log: LogAudit, plan: Plan, file: str) -> Iterator[Finding]:
     said = {
         "forged-number": "answers have a verdict or grade that does not follow from what the grader said",
         "edited-log": "answers have another score than the one given when they were graded",
-        "dropped-samples": "answers are unscored although the grader gave a readable grade",
+        "dropped-samples": "answers are unscored although the grader graded them",
         "altered-task": "answers were graded under another text, protocol or rubric",
     }
     for code, ids in problems.items():
         yield error(code, f"{len(ids)} ({', '.join(ids[:3])}) {said[code]}", file)
     if unread:
-        yield note("no-events", f"{unread} answers have no events: grades are compared with each other only", file)
+        yield note("no-events", f"{unread} answers have no events: their grades could not be read again", file)
 
 
 def check_metrics(log: LogAudit, derived: dict[str, float], file: str) -> Iterator[Finding]:

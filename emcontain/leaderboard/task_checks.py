@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from emcontain.errors import UserError
-from emcontain.leaderboard.findings import Finding, error, note, warning
+from emcontain.leaderboard.findings import Finding, error, warning
 from emcontain.leaderboard.planned import Plan
 from emcontain.results.audit import LogAudit, SampleAudit
 from emcontain.samples import generation_seed, turns
@@ -45,6 +45,13 @@ def check_task(log: LogAudit, plan: Plan, file: str) -> Iterator[Finding]:
     for key, value in asked.items():
         if log.config.get(key) != value:
             yield error("sampling", f"{key} is {log.config.get(key)}, the task's is {value}", file)
+
+
+def check_events(log: LogAudit, withheld: bool, file: str) -> Iterator[Finding]:
+    """Requests and replies are in the log: without them a grade is only what the log says it is."""
+    silent = [(s.id, s.epoch) for s in log.samples if s.calls is None and not s.failed]
+    if silent and not withheld:
+        yield error("no-events", f"{_some(silent)} answers have no events: submit the log as it was written", file)
 
 
 def check_complete(log: LogAudit, plan: Plan, file: str) -> Iterator[Finding]:
@@ -87,7 +94,6 @@ def check_prompts(log: LogAudit, plan: Plan, file: str) -> Iterator[Finding]:
     )
     with_calls = [(s, [c for c in s.calls or () if not c.role]) for s, _ in known]
     if any(s.calls is None for s, _ in known):
-        yield note("no-events", "the log keeps no events: requests and replies cannot be compared", file)
         return
     yield from _differ(
         "sampling",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from emcontain.cache import sha256_file
@@ -17,7 +17,7 @@ from emcontain.leaderboard.findings import Finding, RefusedError, error, note, r
 from emcontain.leaderboard.planned import plan_of
 from emcontain.leaderboard.score_checks import check_grader, check_metrics, check_scores
 from emcontain.leaderboard.submission import FILE, LogFile
-from emcontain.leaderboard.task_checks import check_complete, check_model, check_prompts, check_task
+from emcontain.leaderboard.task_checks import check_complete, check_events, check_model, check_prompts, check_task
 from emcontain.results.audit import LogAudit, audit
 from emcontain.results.ingest import as_run, read_log
 from emcontain.results.records import Run
@@ -105,7 +105,9 @@ def validate_bundle(bundle: Bundle, fetched: Sequence[Path] = (), confirmation: 
         tier, found = confirm.tier(bundle, derived, tier)
         checked.findings += found
     if stated.withheld:
-        checked.findings.append(note("withheld", "answers are withheld: their hashes and every score are there"))
+        said = "answers are withheld: their grades could not be read again"
+        checked.findings.append(note("withheld", said))
+        derived = replace(derived, warnings=(*derived.warnings, said))
     return Verdict(tuple(checked.findings), tier, signed, derived, tuple(calibrations), bundle.id)
 
 
@@ -139,6 +141,7 @@ def _check_log(stated: LogFile, path: Path, bundle: Bundle, checked: _Checked) -
         return
     for check in (check_task, check_complete, check_prompts, check_scores):
         checked.findings += check(facts, plan, file)
+    checked.findings += check_events(facts, bundle.submission.withheld, file)
     checked.findings += [*check_model(facts, file), *check_grader(facts, file), *_check_names(run, file)]
     try:
         single = derive([run])
