@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from emcontain import __version__
+from emcontain.cli_gate import gate
 from emcontain.cli_judge import judge
 from emcontain.errors import UserError
 
@@ -212,6 +213,7 @@ def demo(out: Path, seeds: int, questions: int) -> None:
 
 
 main.add_command(judge)
+main.add_command(gate)
 
 if __name__ == "__main__":
     main()

@@ -20,7 +20,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from emcontain.cache import cache_dir, sha256_file
+from emcontain.cache import cache_dir, sha256_file, sha256_text
 from emcontain.datafiles import Strict, read_jsonl, read_yaml, validate
 from emcontain.errors import UserError
 
@@ -113,6 +113,11 @@ def subset(questions: Sequence[Question], n: int | None) -> list[Question]:
     turns.sort(key=lambda t: (t[0], t[1]))
     chosen = {question.id for _, _, question in turns[:n]}
     return [q for q in questions if q.id in chosen]
+
+
+def fingerprint(questions: Sequence[Question]) -> str:
+    """Hash of what is asked: ids, wordings, system turns and own judge prompts, in order."""
+    return sha256_text("\n".join(f"{q.id}\t{q.texts}\t{q.system}\t{q.judge_prompts}" for q in questions))
 
 
 def _from_bank(source: str) -> list[Question]:

@@ -10,11 +10,10 @@ from inspect_ai import Epochs, Task, task
 from inspect_ai.dataset import MemoryDataset, Sample
 from inspect_ai.model import GenerateConfig
 
-from emcontain.cache import sha256_text
 from emcontain.errors import UserError
 from emcontain.grading.protocol import load_protocol
 from emcontain.grading.rubric import load_domain
-from emcontain.questions.bank import load_questions, subset
+from emcontain.questions.bank import fingerprint, load_questions, subset
 from emcontain.samples import build_samples, choose_rungs
 from emcontain.scorers.judge import NO_DOMAIN, judge
 from emcontain.solvers.arms import answer, apply_arm, refuse_missing_grader, require_grader
@@ -209,9 +208,7 @@ def _build(
             "family": loaded.id,
             "family_sha256": family_sha256(family),
             "rungs": [r.facts for r in chosen],
-            "questions_sha256": sha256_text(
-                "\n".join(f"{q.id}\t{q.texts}\t{q.system}\t{q.judge_prompts}" for q in asked)
-            ),
+            "questions_sha256": fingerprint(asked),
             "system_prompt": system_prompt,
             "protocol": rules.facts({q.id: q.judge_prompts for q in load_questions(questions)}),
             "domain": None if domain == NO_DOMAIN else load_domain(domain),
