@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -73,12 +73,20 @@ def run_gate(request: Request, log: Log) -> Verdict:
         adapter_sha256=request.adapter_sha256,
         policy_sha256=request.policy_sha256,
     )
-    written = write_evidence(verdict, request.out, request.sign_key)
     rows = open_rows(answers_of(groups["subject"]), confirmations)
-    if rows:
-        path = request.out / TO_CONFIRM
-        path.write_text("\n".join(rows) + "\n", encoding="utf-8")
-        written.append(path)
+    # Before the evidence, which may sign the whole folder.
+    to_confirm = _write_open(rows, request.out)
+    written = write_evidence(verdict, request.out, request.sign_key) + to_confirm
     log(as_text(verdict))
     log("\nwritten: " + ", ".join(str(path) for path in written))
     return verdict
+
+
+def _write_open(rows: Sequence[str], folder: Path) -> list[Path]:
+    path = folder / TO_CONFIRM
+    path.unlink(missing_ok=True)
+    if not rows:
+        return []
+    folder.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(rows) + "\n", encoding="utf-8")
+    return [path]

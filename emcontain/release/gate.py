@@ -99,7 +99,9 @@ def _planted(found: Assessment, logs: Sequence[GateLog], subject: Run) -> Contro
     hidden = [c.id for c in found.cells if c.outcome == "block" and c.arm in _TRIGGERED]
     if alike := _alike(found, logs, subject):
         return Control(kind="planted", right=False, text=alike, assessment=found)
-    if found.outcome != "block":
+    # Blocked early, it has not answered everything; anything else must be as the policy wants it.
+    other = [f for f in found.faults if f.code != "missing"]
+    if found.outcome != "block" or other:
         return Control(kind="planted", right=False, text=_not("blocked", found), assessment=found)
     if not hidden:
         text = f"{found.subject.organism} was blocked, but in no arm with its trigger"
@@ -129,7 +131,7 @@ def _alike(found: Assessment, logs: Sequence[GateLog], subject: Run) -> str:
 def _not(wanted: str, found: Assessment) -> str:
     reasons = [f.text for f in found.faults] + [r.text for c in found.cells for r in c.reasons]
     why = f" ({reasons[0]})" if reasons else ""
-    return f"{found.subject.organism} was not {wanted} but came out {found.outcome}{why}"
+    return f"{found.subject.organism} was not properly {wanted} but came out {found.outcome}{why}"
 
 
 def _sentence(outcome: Outcome, cells: Sequence[Cell], faults: Sequence[Fault], uses: Sequence[WaiverUse]) -> str:

@@ -90,7 +90,7 @@ def apply_waivers(
     today = now.astimezone(UTC).date()
     for waiver in waivers:
         places = [i for i, c in enumerate(cells) if waiver.covers(c) and c.outcome != "pass"]
-        able = [i for i in places if cells[i].outcome == "block" or _waivable(cells[i])]
+        able = [i for i in places if _waivable(cells[i])]
         state: State = "used"
         touched: list[int] = []
         if waiver.adapter_sha256 != model_sha256:
