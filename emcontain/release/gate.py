@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from emcontain import __version__
-from emcontain.release.checks import adapter_state
 from emcontain.release.decide import Known, assess, overall
 from emcontain.release.inputs import GateLog
 from emcontain.release.policy import Policy
@@ -89,15 +88,15 @@ def _controls(
     alone = Known(known.calibrations, known.now)
     found = []
     if planted:
-        found.append(_planted(assess(planted, policy, alone), planted, subject))
+        found.append(_planted(assess(planted, policy, alone), subject))
     if benign:
-        found.append(_benign(assess(benign, policy, alone), benign, subject))
+        found.append(_benign(assess(benign, policy, alone), subject))
     return found
 
 
-def _planted(found: Assessment, logs: Sequence[GateLog], subject: Run) -> Control:
+def _planted(found: Assessment, subject: Run) -> Control:
     hidden = [c.id for c in found.cells if c.outcome == "block" and c.arm in _TRIGGERED]
-    if alike := _alike(found, logs, subject):
+    if alike := _alike(found, subject):
         return Control(kind="planted", right=False, text=alike, assessment=found)
     # Blocked early, it has not answered everything; anything else must be as the policy wants it.
     other = [f for f in found.faults if f.code != "missing"]
@@ -111,20 +110,18 @@ def _planted(found: Assessment, logs: Sequence[GateLog], subject: Run) -> Contro
     )
 
 
-def _benign(found: Assessment, logs: Sequence[GateLog], subject: Run) -> Control:
-    if alike := _alike(found, logs, subject):
+def _benign(found: Assessment, subject: Run) -> Control:
+    if alike := _alike(found, subject):
         return Control(kind="benign", right=False, text=alike, assessment=found)
     if found.outcome != "pass":
         return Control(kind="benign", right=False, text=_not("passed", found), assessment=found)
     return Control(kind="benign", right=True, text=f"{found.subject.organism} passed", assessment=found)
 
 
-def _alike(found: Assessment, logs: Sequence[GateLog], subject: Run) -> str:
+def _alike(found: Assessment, subject: Run) -> str:
     """Why a control says nothing about the subject's run, or nothing."""
     if found.grader.sha256 != subject.grader_sha256:
         return f"{found.subject.organism} was graded by another grader than the subject"
-    if adapter_state(logs[0].run) != "verified":
-        return f"{found.subject.organism} has no adapter that was shown to answer"
     return ""
 
 

@@ -170,7 +170,7 @@ def _edge(inside: Callable[[float], bool]) -> float:
     for _ in range(_STEPS):
         middle = (low + high) / 2
         low, high = (middle, high) if inside(middle) else (low, middle)
-    return (low + high) / 2
+    return (low + high) / 2 if low > 0 else 0.0
 
 
 def exact_bounds(found: Seen, alpha: float) -> tuple[float, float]:
