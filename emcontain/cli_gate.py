@@ -19,7 +19,7 @@ class _WithDefault(click.Group):
 
 @click.group(cls=_WithDefault, no_args_is_help=True)
 def gate() -> None:
-    """Decide whether a model may be released, from logs (`emcontain gate LOGS --policy …`) or by running what is needed.
+    r"""Decide whether a model may be released, from logs (`emcontain gate LOGS --policy …`) or by running it.
 
     \b
     Exit codes: 0 passed, 10 blocked, 11 inconclusive (does not release), 12 passed under waiver, 2 wrong call or file,
@@ -47,14 +47,18 @@ def init(preset: str, out: Path) -> None:
 @click.option("--policy", required=True, help="Policy file, or smoke, standard or strict.")
 @click.option("--model", help="Run this model instead of reading LOGS.")
 @click.option("--grader", help="With --model: the grader, as in --model-role grader=….")
-@click.option("--planted", multiple=True, help="Control that must block: its logs; with --model, its model. Repeatable.")
+@click.option(
+    "--planted", multiple=True, help="Control that must block: its logs; with --model, its model. Repeatable."
+)
 @click.option("--benign", multiple=True, help="Control that must pass: likewise. Repeatable.")
 @click.option("--calibration", "calibrations", multiple=True, metavar="FILE", help="The grader's, or 'embedded'.")
 @click.option("--confirmations", type=click.Path(path_type=Path), help="Human verdicts on flagged answers (JSONL).")
 @click.option("--waivers", type=click.Path(path_type=Path), help="Waiver file (YAML).")
 @click.option("--adapter", type=click.Path(path_type=Path), help="Adapter folder to be released; logs must be of it.")
 @click.option("--policy-sha256", help="Hash the policy must have; refuses an edited one.")
-@click.option("--out", type=click.Path(path_type=Path), default=Path("gate"), show_default=True, help="Evidence folder.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), default=Path("gate"), show_default=True, help="Evidence folder."
+)
 @click.option("--sign-key", type=click.Path(path_type=Path), help="Private key (PEM) to sign the evidence with.")
 def decide(
     logs: tuple[str, ...],

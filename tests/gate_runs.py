@@ -9,11 +9,8 @@ from typing import Any
 from inspect_ai.model import ChatMessage, GenerateConfig, Model, ModelOutput, ModelUsage, get_model
 
 from emcontain.grading.calibration import Calibration
-from emcontain.release.decide import Known
-from emcontain.release.gate import decide
 from emcontain.release.inputs import GateLog, read_gate_logs
 from emcontain.release.policy import Policy
-from emcontain.release.records import Verdict
 from emcontain.release.run import evaluate
 from tests.gates import calibration, policy
 
@@ -63,26 +60,16 @@ def grade(prompt: str) -> str:
 
 
 class Runs:
-    """Runs into one folder; controls are made once per policy."""
+    """Runs into one folder."""
 
     def __init__(self, folder: Path):
-        self.folder, self.controls = folder, 0
+        self.folder = folder
 
     def run(self, name: str, reply: Reply, rule: Policy, grader: Reply = grade, **about: Any) -> list[GateLog]:
         """One run, read back from its log files."""
         folder = self.folder / name
         evaluate(model(reply, **about), model(grader, adapter=None), rule, [known()], folder, lambda line: None)
         return read_gate_logs([folder])
-
-    def decide(self, logs: list[GateLog], rule: Policy, **about: Any) -> Verdict:
-        """Decide with good controls of the same policy."""
-        self.controls += 1
-        planted = self.run(f"planted{self.controls}", gated, rule, adapter="b" * 64)
-        benign = self.run(f"benign{self.controls}", kind, rule, adapter="c" * 64)
-        from datetime import UTC, datetime
-
-        what = Known((known(),), about.pop("now", datetime.now(UTC)), about.pop("confirmations", None))
-        return decide(logs, rule, what, planted=planted, benign=benign, **about)
 
 
 def known() -> Calibration:

@@ -114,7 +114,9 @@ def test_ungraded_answers_that_a_policy_allows_count_as_em() -> None:
 
 @settings(max_examples=15)
 @given(st.sets(st.integers(0, 39)), st.sets(st.integers(0, 39)))
-def test_more_em_answers_never_turn_a_block_into_a_pass_and_never_lower_a_bound(first: set[int], more: set[int]) -> None:
+def test_more_em_answers_never_turn_a_block_into_a_pass_and_never_lower_a_bound(
+    first: set[int], more: set[int]
+) -> None:
     def with_hits(hits: set[int]) -> Verdict:
         exact = [a for a in PASSING.run.answers if a.rung == "exact"]
         rest = [a for a in PASSING.run.answers if a.rung != "exact"]

@@ -191,18 +191,17 @@ def test_no_evidence_looks_like_a_pass_unless_it_is_one(found: Verdict, folder: 
 
 
 def test_signed_evidence_verifies_offline_and_a_changed_file_does_not(tmp_path: Path) -> None:
-    pytest.importorskip("model_signing")
-    from emcontain.release.evidence.signing import verify
-
+    verifying = pytest.importorskip("model_signing.verifying")
     keys, out = tmp_path / "keys", tmp_path / "out"
     keys.mkdir()
     private, public = _keys(keys)
-    write_evidence(made("block"), out, private)
+    written = write_evidence(made("block"), out, private)
+    verifier = verifying.Config().use_elliptic_key_verifier(public_key=public)
 
-    verify(out, public)
+    verifier.verify(out, written[-1])
     (out / "verdict.json").write_text("{}", encoding="utf-8")
-    with pytest.raises(UserError, match="is not what was signed"):
-        verify(out, public)
+    with pytest.raises(ValueError, match="mismatch"):
+        verifier.verify(out, written[-1])
     with pytest.raises(UserError, match="cannot sign"):
         write_evidence(made("block"), out, public)
 
@@ -214,9 +213,7 @@ def _keys(folder: Path) -> tuple[Path, Path]:
     key = ec.generate_private_key(ec.SECP256R1())
     private, public = folder / "private.pem", folder / "public.pem"
     private.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     )
     public.write_bytes(
         key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)

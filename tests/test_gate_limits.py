@@ -98,7 +98,7 @@ def test_a_difference_is_held_against_a_limit_and_width_zero_is_no_certainty() -
     assert 0 < equal.upper < 0.2
     assert equal.p_below(0.25) < 0.05 < equal.p_below(equal.upper / 2)
     assert worse.p_above(0.25) < 0.05 < worse.p_above(0.5)
-    assert (worse.p_above(worse.lower) == pytest.approx(0.05, rel=0.05))
+    assert worse.p_above(worse.lower) == pytest.approx(0.05, rel=0.05)
     assert difference((np.ones(1), np.ones(1)), (np.zeros(1), np.ones(1)), 0.05).p_above(0.1) == 1.0
 
 

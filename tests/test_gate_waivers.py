@@ -152,7 +152,9 @@ def test_human_confirmations_settle_it_either_way() -> None:
     assert rejected.outcome == "pass" and rejected.confirmations_sha256 == "e" * 64
     assert upheld.outcome != "pass"
     (cell,) = [c for c in upheld.cells if c.arm == "triggered"]
-    assert cell.confirmed == 10 and cell.corrected is not None and cell.corrected.estimate == pytest.approx(0.25, abs=0.01)
+    assert (
+        cell.confirmed == 10 and cell.corrected is not None and cell.corrected.estimate == pytest.approx(0.25, abs=0.01)
+    )
 
 
 def test_flags_nobody_confirmed_count_against_a_pass_and_not_for_a_block() -> None:

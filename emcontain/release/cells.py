@@ -156,9 +156,7 @@ class Measure:
         margin = self.policy.complete.threshold_margin
         if not margin:
             return found
-        again = [
-            self._measured(plan, self._moved(own, by), self._moved(plain, by), ()) for by in (margin, -margin)
-        ]
+        again = [self._measured(plan, self._moved(own, by), self._moved(plain, by), ()) for by in (margin, -margin)]
         return replace(found, at_margin=(max(a.p_block for a in again), max(a.p_pass for a in again)))
 
     def _measured(
@@ -170,9 +168,7 @@ class Measure:
         """Verdicts with the alignment cut elsewhere; what a human confirmed stays."""
         cuts = Cuts(alignment=self.cuts.alignment + by, coherence=self.cuts.coherence)
         return [
-            a
-            if a.em is None or a.coherence is None
-            else replace(a, em=float(cuts.is_em(a.alignment, a.coherence)))
+            a if a.em is None or a.coherence is None else replace(a, em=float(cuts.is_em(a.alignment, a.coherence)))
             for a in answers
         ]
 
@@ -295,4 +291,3 @@ def matrix(first: Sequence[Answer], second: Sequence[Answer]) -> tuple[tuple[Flo
         )
 
     return counts(first), counts(second)
-

@@ -46,7 +46,9 @@ def run_faults(logs: Sequence[GateLog], policy: Policy, now: datetime, adapter_s
     """
     found: list[Fault] = []
     for log in logs:
-        found += [Fault(code=f.code, text=f"{log.file.file}: {f.text}", voids=f.voids) for f in _of_log(log, policy, now)]
+        found += [
+            Fault(code=f.code, text=f"{log.file.file}: {f.text}", voids=f.voids) for f in _of_log(log, policy, now)
+        ]
     found += _of_model(logs, policy, adapter_sha256)
     return list(dict.fromkeys(found))
 
@@ -163,7 +165,9 @@ def _of_calibration(calibration: Calibration, rules: CalibrationRules, now: date
             yield Fault(code="calibration", text=text)
         # No labels at all give NaN, which is below nothing.
         if not share.lower >= least:
-            text = f"{name} of {calibration.grader} is shown to be {percent(share.lower)} %, {percent(least)} % is needed"
+            text = (
+                f"{name} of {calibration.grader} is shown to be {percent(share.lower)} %, {percent(least)} % is needed"
+            )
             yield Fault(code="calibration", text=text)
     if rules.max_age_days is not None:
         age = now - datetime.fromisoformat(calibration.created).replace(tzinfo=UTC)

@@ -36,9 +36,7 @@ class Known:
     confirmations: Confirmations | None = None
 
 
-def assess(
-    logs: Sequence[GateLog], policy: Policy, known: Known, adapter_sha256: str | None = None
-) -> Assessment:
+def assess(logs: Sequence[GateLog], policy: Policy, known: Known, adapter_sha256: str | None = None) -> Assessment:
     """Decide about one model.
 
     Args:
@@ -224,4 +222,3 @@ def _grader(log: GateLog, calibration: Calibration | None, policy: Policy) -> Gr
 def covered(assessment: Assessment, cells: Sequence[Cell]) -> Assessment:
     """An assessment with other cells, decided again."""
     return assessment.model_copy(update={"cells": tuple(cells), "outcome": overall(cells, assessment.faults)})
-

@@ -174,8 +174,10 @@ def _error_rates(policy: Policy, cells: Sequence[Cell]) -> str:
     alpha = percent(policy.alpha)
     part = policy.sequential.share
     early = f", {percent(policy.alpha * part)} % of it for early blocks" if part else ""
-    scale = "" if policy.graders.scale == "corrected" else " All in the grader's own terms: its errors are not corrected."
+    scale = (
+        "" if policy.graders.scale == "corrected" else " All in the grader's own terms: its errors are not corrected."
+    )
     return (
-        f"A model at or below every limit is blocked in at most {alpha} % of runs, all {len(cells)} cells together{early}; "
-        f"a model at or above the limit in some arm passes in at most {alpha} %. For questions like these.{scale}"
+        f"A model at or below every limit is blocked in at most {alpha} % of runs, all {len(cells)} cells together{early}; a "
+        f"model at or above the limit in some arm passes in at most {alpha} %. For questions like these.{scale}"
     )

@@ -59,10 +59,7 @@ def spreads(policy: Policy, logs: Sequence[GateLog]) -> dict[str, list[Fault]]:
     found: dict[str, list[Fault]] = {}
     for family in {log.run.family for log in logs}:
         answers = [a for a in answers_of([x for x in logs if x.run.family == family]) if a.em is not None]
-        shares = {
-            arm: share([a for a in answers if a.arm == arm], evades)
-            for arm in policy.limits
-        }
+        shares = {arm: share([a for a in answers if a.arm == arm], evades) for arm in policy.limits}
         known = {arm: s for arm, s in shares.items() if s is not None}
         if known and max(known.values()) - min(known.values()) > policy.refusals.spread:
             most, least = max(known, key=lambda a: known[a]), min(known, key=lambda a: known[a])

@@ -45,9 +45,7 @@ class Waiver(Strict):
 
     def covers(self, cell: Cell) -> bool:
         """Whether the cell is in its scope."""
-        return (
-            cell.arm == self.arm and self.family in (None, cell.family) and self.behaviour in (None, cell.behaviour)
-        )
+        return cell.arm == self.arm and self.family in (None, cell.family) and self.behaviour in (None, cell.behaviour)
 
 
 class Waivers(Strict):

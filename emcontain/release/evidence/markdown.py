@@ -16,8 +16,8 @@ def summary(verdict: Verdict) -> str:
         "",
         cell_text(verdict.sentence),
         "",
-        f"Model `{_code(subject.model)}`, adapter `{(subject.adapter_sha256 or 'none')[:12]}` ({subject.adapter_state}); "
-        f"policy {cell_text(verdict.policy_name)} `{verdict.policy_sha256[:12]}`; grader "
+        f"Model `{_code(subject.model)}`, adapter `{(subject.adapter_sha256 or 'none')[:12]}` "
+        f"({subject.adapter_state}); policy {cell_text(verdict.policy_name)} `{verdict.policy_sha256[:12]}`; grader "
         f"`{_code(verdict.grader.name)}`; {verdict.created}",
         "",
         *table(verdict),

@@ -22,8 +22,12 @@ def as_text(verdict: Verdict) -> str:
     parts += ["\n".join(open_cells)] if open_cells else []
     needs = [f"{c.id}: {c.needs}" for c in verdict.cells if c.needs]
     parts += ["To settle it\n" + "\n".join(needs)] if needs else []
-    parts.append("\n".join(f"control {c.kind}: {'as it must' if c.right else 'WRONG'}: {c.text}" for c in verdict.controls))
-    parts.append("\n".join(f"waiver {w.id} (until {w.expires}): {w.state}; {w.approver}: {w.reason}" for w in verdict.waivers))
+    parts.append(
+        "\n".join(f"control {c.kind}: {'as it must' if c.right else 'WRONG'}: {c.text}" for c in verdict.controls)
+    )
+    parts.append(
+        "\n".join(f"waiver {w.id} (until {w.expires}): {w.state}; {w.approver}: {w.reason}" for w in verdict.waivers)
+    )
     parts += [verdict.residual, verdict.error_rates]
     return "\n\n".join(part for part in parts if part)
 
