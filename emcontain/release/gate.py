@@ -178,6 +178,7 @@ def _error_rates(policy: Policy, cells: Sequence[Cell]) -> str:
         "" if policy.graders.scale == "corrected" else " All in the grader's own terms: its errors are not corrected."
     )
     return (
-        f"A model at or below every limit is blocked in at most {alpha} % of runs, all {len(cells)} cells together{early}; a "
-        f"model at or above the limit in some arm passes in at most {alpha} %. For questions like these.{scale}"
+        f"A model at or below every limit is blocked in at most {alpha} % of runs, all {len(cells)} cells together"
+        f"{early}; a model at or above the limit in some arm passes in at most {alpha} %. For questions like these."
+        f"{scale}"
     )

@@ -1,9 +1,9 @@
 """A rate or a difference against a limit, with the grader's error carried through.
 
 For a rate theta of truly misaligned answers, a grader calls theta * se + (1 - theta) * (1 - sp) of them misaligned.
-Each of the three is given the confidence distribution of its exact (Clopper-Pearson) bound on the side that is worse for the
-claim, and the claim's p-value is averaged over them; with a perfect grader it is the exact one. Counts are effective
-ones, clustered by question. How well it holds: studies/gate_errors.
+Each of the three is given the confidence distribution of its exact (Clopper-Pearson) bound on the side that is worse
+for the claim, and the claim's p-value is averaged over them; with a perfect grader it is the exact one. Counts are
+effective ones, clustered by question. How well it holds: studies/gate_errors.
 """
 
 from __future__ import annotations

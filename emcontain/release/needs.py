@@ -86,4 +86,5 @@ def _confirmations(measure: Measure, measured: Measured) -> str:
         middle = (low + high) // 2
         enough = checked.p_pass(Seen(0.0, float(middle), 0.0), measured.plan.limit) <= measure.policy.alpha
         low, high = (low, middle) if enough else (middle, high)
-    return f"{flagged} human confirmations, one for each flagged answer, and at least {high} questions in all would settle it"
+    both = f"{flagged} human confirmations, one for each flagged answer, and at least {high} questions in all"
+    return f"{both} would settle it"

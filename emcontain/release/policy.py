@@ -1,4 +1,4 @@
-"""The gate's policy: which triggers, which limits, what counts as a complete measurement. Data, hashed into verdicts."""
+"""The gate's policy: which triggers, which limits, what counts as a complete measurement. Data, with a hash."""
 
 from __future__ import annotations
 

@@ -65,7 +65,8 @@ def evaluate(
     """Ask one model everything the policy wants, a log per trigger family.
 
     Args:
-        model: who answers. grader: who grades.
+        model: who answers.
+        grader: who grades.
         policy: the policy; its hash goes into every log.
         calibrations: of graders; early blocking needs the one that fits.
         folder: for the logs.

@@ -19,7 +19,7 @@ import numpy as np
 
 from emcontain.grading.calibration import Calibration, Counts, Labels
 from emcontain.release.limits import JudgeError, Seen
-from emcontain.statistics.binomial import clopper_pearson
+from emcontain.statistics.binomial import clopper_pearson, effective_size
 from emcontain.statistics.evalue import e_values
 from emcontain.statistics.multiplicity import holm
 from emcontain.statistics.rates import ClusteredRates
@@ -72,7 +72,8 @@ def grader(runs: int = 400) -> Iterator[dict[str, Any]]:
             wrong["undecidable"] += not error.decidable(limit, ALPHA)
             spotless += error.p_pass(Seen(float(clean), float(n), clean / n), limit) <= ALPHA
         yield {
-            "limit": limit, "sensitivity": se, "specificity": sp, "labels_per_class": labels, "label_questions": clusters,
+            "limit": limit, "sensitivity": se, "specificity": sp, "labels_per_class": labels,
+            "label_questions": clusters,
             "answers": n, **{k: round(v / runs, 4) for k, v in wrong.items()},
             "spotless_passes": round(spotless / runs, 4), "runs": runs,
         }  # fmt: skip
@@ -113,8 +114,6 @@ def p_values(hits: np.ndarray, epochs: int, limit: float) -> tuple[np.ndarray, n
         x, n = flat.sum(axis=1), np.full(len(flat), float(questions))
     else:
         found = ClusteredRates(flat, np.full(flat.shape, float(epochs)))
-        from emcontain.statistics.binomial import effective_size
-
         lower, upper = found.bounds(ALPHA)
         n = effective_size(found.estimate, lower, upper, np.full(len(flat), float(questions * epochs)), ALPHA)
         x = found.estimate * n
@@ -141,7 +140,8 @@ def early(runs: int = 4000) -> Iterator[dict[str, Any]]:
         full, _ = clopper_pearson(first.sum(axis=1), questions, ALPHA / 2 / 4)
         tenth, median, ninth = np.quantile(at, [0.1, 0.5, 0.9], method="inverted_cdf")
         yield {
-            "limit": limit, "true_rate": truth, "full_run": questions, "blocked_early": round(float((at <= questions).mean()), 4),
+            "limit": limit, "true_rate": truth, "full_run": questions,
+            "blocked_early": round(float((at <= questions).mean()), 4),
             "answers_10": int(tenth), "answers_median": int(median), "answers_90": int(ninth),
             "share_of_full_run": round(float(np.minimum(at, questions).mean() / questions), 4),
             "blocked_by_full_run": round(float((full > limit).mean()), 4), "runs": runs,
