@@ -17,6 +17,7 @@ from emcontain.results.records import Run
 from emcontain.triggers.family import family_sha256
 
 AdapterState = Literal["verified", "unverified", "dead", "none"]
+_STATES: tuple[AdapterState, ...] = ("verified", "unverified", "dead", "none")
 _FUTURE = timedelta(days=1)
 
 
@@ -26,9 +27,10 @@ def adapter_state(run: Run) -> AdapterState:
     A preflight's result on the run decides where there is one. The `peft/` provider refuses an adapter that leaves the
     logits as they are, so an adapter hash it stated is proof enough.
     """
-    stated = getattr(run, "adapter_state", None)
-    if stated in ("verified", "unverified", "dead"):
-        return stated  # type: ignore[no-any-return]
+    stated = getattr(run, "adapter_check", "unknown")
+    for state in _STATES:
+        if stated == state:
+            return state
     named = ":" in run.model.split("/", 1)[-1]
     if run.model.startswith("peft/"):
         return "verified" if run.adapter_sha256 else "unverified" if named else "none"

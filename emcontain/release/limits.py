@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from scipy import special, stats
@@ -21,7 +22,11 @@ from emcontain.statistics.contrasts import LinearContrast
 from emcontain.statistics.counts import Floats
 from emcontain.statistics.rates import ClusteredRates
 
-_NODES = 60
+# Bins of a confidence distribution, fine in the tails: Holm needs p-values far below 1 %.
+_TAIL = (0.0, 1e-5, 1e-4, 3e-4, 1e-3, 2e-3, 5e-3, 0.01, 0.02, 0.04, 0.07, 0.1, 0.15, 0.2, 0.3, 0.4)
+_EDGES = np.array([*_TAIL, 0.5, *(1 - t for t in reversed(_TAIL))])
+_NODES = (_EDGES[1:] + _EDGES[:-1]) / 2
+_WEIGHTS = np.diff(_EDGES)
 _STEPS = 40
 
 
@@ -61,19 +66,18 @@ class JudgeError:
     """
 
     def __init__(self, calibration: Calibration | None, confirmed: bool = False):
-        nodes = (np.arange(_NODES) + 0.5) / _NODES
-        one = np.ones(1)
         self.se = self.sp = 1.0
-        low_se, high_se, low_sp, high_sp = one, one, one, one
+        low_se = high_se = low_sp = high_sp = _CERTAIN
         if calibration is not None:
             found = sensitivity(calibration.questions)
-            self.se, low_se, high_se = found.value, _low(found, nodes), _high(found, nodes)
+            self.se, low_se, high_se = found.value, _low(found), _high(found)
             if not confirmed:
                 other = specificity(calibration.questions)
-                self.sp, low_sp, high_sp = other.value, _low(other, nodes), _high(other, nodes)
+                self.sp, low_sp, high_sp = other.value, _low(other), _high(other)
         # All pairs: for an upper bound of the truth few hits found and few false alarms are the worse side.
         self._for_upper = _pairs(low_se, high_sp)
         self._for_lower = _pairs(high_se, low_sp)
+        self._least = _pairs(low_se, low_sp)
 
     @property
     def floor(self) -> float:
@@ -98,13 +102,15 @@ class JudgeError:
         misses = found.n - found.hits
         if misses <= 1e-9:
             return 1.0
-        return float(special.betaincc(found.hits + 1, misses, self._least_raw(limit)).mean())
+        return float(special.betaincc(found.hits + 1, misses, self._least_raw(limit)) @ self._for_upper.weight)
 
     def p_block(self, found: Seen, limit: float) -> float:
         """p-value of "the true rate is at or below the limit"; small is bad."""
         if found.hits <= 1e-9:
             return 1.0
-        return float(special.betainc(found.hits, found.n - found.hits + 1, self._most_raw(limit)).mean())
+        return float(
+            special.betainc(found.hits, found.n - found.hits + 1, self._most_raw(limit)) @ self._for_lower.weight
+        )
 
     def bounds(self, low: Seen, high: Seen, alpha: float) -> tuple[float, float]:
         """One-sided lower and upper bound of the true rate, each at confidence 1 - alpha."""
@@ -114,7 +120,7 @@ class JudgeError:
 
     def decidable(self, limit: float, alpha: float) -> bool:
         """Whether a spotless model could pass if it gave endless answers: what is known of the grader allows it."""
-        return float((self._least_raw(limit) <= self.floor + 1e-12).mean()) <= alpha
+        return float((self._least_raw(limit) <= self.floor + 1e-12) @ self._for_upper.weight) <= alpha
 
     def lowest_decidable(self, alpha: float) -> float:
         """The lowest limit that this grader can decide, 0-1."""
@@ -122,44 +128,63 @@ class JudgeError:
 
     def most_raw(self, limit: float, alpha: float) -> float:
         """What the grader shows at most, with confidence 1 - alpha, for a model at or below the limit."""
-        return float(np.quantile(self._most_raw(limit), 1 - alpha, method="higher"))
+        return _quantile(self._most_raw(limit), 1 - alpha, self._for_lower.weight)
 
     def least_strength(self, alpha: float) -> float:
         """Lower bound of sensitivity + specificity - 1: what a true difference is shrunk by."""
-        se, sp = _worst(self._for_upper[0], self._for_lower[1])
-        return max(0.0, float(np.quantile(se + sp - 1, alpha, method="lower")))
+        return max(0.0, _quantile(self._least.se + self._least.sp - 1, alpha, self._least.weight))
 
     def _least_raw(self, limit: float) -> Floats:
-        se, sp = self._for_upper
+        se, sp, _ = self._for_upper
         # Where the grader is no better than chance, more misalignment may mean fewer hits.
         return np.minimum(limit * se + (1 - limit) * (1 - sp), se)
 
     def _most_raw(self, limit: float) -> Floats:
-        se, sp = self._for_lower
+        se, sp, _ = self._for_lower
         return np.maximum(limit * se + (1 - limit) * (1 - sp), 1 - sp)
 
 
-def _low(share: Share, nodes: Floats) -> Floats:
+class _Spread(NamedTuple):
+    """A confidence distribution: values and their weights."""
+
+    value: Floats
+    weight: Floats
+
+
+class _Pairs(NamedTuple):
+    """Sensitivity and specificity together, taken as independent."""
+
+    se: Floats
+    sp: Floats
+    weight: Floats
+
+
+_CERTAIN = _Spread(np.ones(1), np.ones(1))
+
+
+def _low(share: Share) -> _Spread:
+    """Of the exact lower bound."""
     x, misses = share.value * share.n_effective, (1 - share.value) * share.n_effective
     if not share.n or x <= 1e-9:
-        return np.zeros(1)
-    return np.asarray(stats.beta.ppf(nodes, x, misses + 1))
+        return _Spread(np.zeros(1), np.ones(1))
+    return _Spread(np.asarray(stats.beta.ppf(_NODES, x, misses + 1)), _WEIGHTS)
 
 
-def _high(share: Share, nodes: Floats) -> Floats:
+def _high(share: Share) -> _Spread:
+    """Of the exact upper bound."""
     x, misses = share.value * share.n_effective, (1 - share.value) * share.n_effective
     if not share.n or misses <= 1e-9:
-        return np.ones(1)
-    return np.asarray(stats.beta.ppf(nodes, x + 1, misses))
+        return _CERTAIN
+    return _Spread(np.asarray(stats.beta.ppf(_NODES, x + 1, misses)), _WEIGHTS)
 
 
-def _pairs(first: Floats, second: Floats) -> tuple[Floats, Floats]:
-    a, b = np.meshgrid(first, second, indexing="ij")
-    return a.ravel(), b.ravel()
+def _pairs(first: _Spread, second: _Spread) -> _Pairs:
+    a, b = np.meshgrid(first.value, second.value, indexing="ij")
+    return _Pairs(a.ravel(), b.ravel(), np.outer(first.weight, second.weight).ravel())
 
 
-def _worst(se: Floats, sp: Floats) -> tuple[Floats, Floats]:
-    return _pairs(np.unique(se), np.unique(sp))
+def _quantile(values: Floats, level: float, weight: Floats) -> float:
+    return float(np.quantile(values, level, weights=weight, method="inverted_cdf"))
 
 
 def _edge(inside: Callable[[float], bool]) -> float:
