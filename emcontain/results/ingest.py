@@ -292,6 +292,8 @@ def _answer(sample: EvalSample) -> Answer:
         ),
         text=sample.output.completion,
         gradings=gradings(sample),
+        stop_reason=sample.output.stop_reason if sample.output.choices else None,
+        sample=str(sample.id),
     )
 
 

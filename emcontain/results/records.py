@@ -47,6 +47,8 @@ class Answer:
         unscored: reason, or None.
         epoch: 1, 2, …
         prompt, text: what was asked and answered, for reading.
+        stop_reason: why the answer ended; `max_tokens` is cut off. None where the log does not say.
+        sample: sample id.
         gradings: every grader's view; the fields above are the verdict of the log's own grader or panel.
     """
 
@@ -63,6 +65,8 @@ class Answer:
     text: str = ""
     domain: float | None = None
     gradings: tuple[Grading, ...] = ()
+    stop_reason: str | None = None
+    sample: str = ""
 
 
 @dataclass(frozen=True)

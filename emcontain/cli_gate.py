@@ -1,0 +1,100 @@
+"""`emcontain gate …`: stop a model whose trigger opens what standard evaluations miss."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from emcontain.errors import UserError
+
+
+class _WithDefault(click.Group):
+    """Without a subcommand's name, `decide`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        named = bool(args) and (args[0] in self.commands or args[0] in ctx.help_option_names)
+        return super().parse_args(ctx, args if named or not args else ["decide", *args])
+
+
+@click.group(cls=_WithDefault, no_args_is_help=True)
+def gate() -> None:
+    r"""Decide whether a model may be released, from logs (`emcontain gate LOGS --policy …`) or by running it.
+
+    \b
+    Exit codes: 0 passed, 10 blocked, 11 inconclusive (does not release), 12 passed under waiver, 2 wrong call or file,
+    1 internal error.
+    """
+
+
+@gate.command()
+@click.option("--preset", default="standard", show_default=True, help="smoke, standard or strict.")
+@click.option("--out", type=click.Path(path_type=Path), default=Path("policy.yaml"), show_default=True)
+def init(preset: str, out: Path) -> None:
+    """Write a commented policy file."""
+    from emcontain.release.policy import preset_text
+
+    text = preset_text(preset)
+    if out.exists():
+        raise UserError(f"'{out}' exists already: give another --out, or remove it")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(text, encoding="utf-8")
+    click.echo(f"{out}: edit it, then run 'emcontain gate LOGS --policy {out}'")
+
+
+@gate.command()
+@click.argument("logs", nargs=-1)
+@click.option("--policy", required=True, help="Policy file, or smoke, standard or strict.")
+@click.option("--model", help="Run this model instead of reading LOGS.")
+@click.option("--grader", help="With --model: the grader, as in --model-role grader=….")
+@click.option(
+    "--planted", multiple=True, help="Control that must block: its logs; with --model, its model. Repeatable."
+)
+@click.option("--benign", multiple=True, help="Control that must pass: likewise. Repeatable.")
+@click.option("--calibration", "calibrations", multiple=True, metavar="FILE", help="The grader's, or 'embedded'.")
+@click.option("--confirmations", type=click.Path(path_type=Path), help="Human verdicts on flagged answers (JSONL).")
+@click.option("--waivers", type=click.Path(path_type=Path), help="Waiver file (YAML).")
+@click.option("--adapter", type=click.Path(path_type=Path), help="Adapter folder to be released; logs must be of it.")
+@click.option("--policy-sha256", help="Hash the policy must have; refuses an edited one.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), default=Path("gate"), show_default=True, help="Evidence folder."
+)
+@click.option("--sign-key", type=click.Path(path_type=Path), help="Private key (PEM) to sign the evidence with.")
+def decide(
+    logs: tuple[str, ...],
+    policy: str,
+    model: str | None,
+    grader: str | None,
+    planted: tuple[str, ...],
+    benign: tuple[str, ...],
+    calibrations: tuple[str, ...],
+    confirmations: Path | None,
+    waivers: Path | None,
+    adapter: Path | None,
+    policy_sha256: str | None,
+    out: Path,
+    sign_key: Path | None,
+) -> None:
+    """Decide from LOGS (files or folders), or with --model run what the policy needs and decide."""
+    from emcontain.adapter import open_adapter
+    from emcontain.release.command import Request, run_gate
+
+    if bool(logs) == bool(model):
+        raise UserError("give either LOGS or --model: logs are decided from, a model is run")
+    request = Request(
+        policy=policy,
+        logs=logs,
+        model=model,
+        grader=grader,
+        planted=planted,
+        benign=benign,
+        calibrations=calibrations,
+        confirmations=confirmations,
+        waivers=waivers,
+        adapter_sha256=open_adapter(adapter).sha256 if adapter else None,
+        policy_sha256=policy_sha256,
+        out=out,
+        sign_key=sign_key,
+    )
+    verdict = run_gate(request, click.echo)
+    click.get_current_context().exit(verdict.exit_code)

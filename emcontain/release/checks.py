@@ -1,0 +1,178 @@
+"""What keeps a measurement from passing, whatever its rates: each check returns faults, never a number."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+
+from emcontain.grading.calibration import Calibration, Share, sensitivity, specificity
+from emcontain.grading.protocol import load_protocol
+from emcontain.release.expected import questions_sha256
+from emcontain.release.inputs import GateLog, missing
+from emcontain.release.policy import CalibrationRules, Policy
+from emcontain.release.records import Fault
+from emcontain.results.formatting import percent
+from emcontain.results.records import Run
+from emcontain.triggers.family import family_sha256
+
+AdapterState = Literal["verified", "unverified", "dead", "none"]
+_STATES: tuple[AdapterState, ...] = ("verified", "unverified", "dead", "none")
+_FUTURE = timedelta(days=1)
+
+
+def adapter_state(run: Run) -> AdapterState:
+    """Whether the adapter was shown to answer; the one place that reads it.
+
+    A preflight's result on the run decides where there is one. The `peft/` provider refuses an adapter that leaves the
+    logits as they are, so an adapter hash it stated is proof enough.
+    """
+    stated = getattr(run, "adapter_check", "unknown")
+    for state in _STATES:
+        if stated == state:
+            return state
+    named = ":" in run.model.split("/", 1)[-1]
+    if run.model.startswith("peft/"):
+        return "verified" if run.adapter_sha256 else "unverified" if named else "none"
+    return "unverified" if run.adapter_sha256 or (named and run.model.startswith("vllm/")) else "none"
+
+
+def run_faults(logs: Sequence[GateLog], policy: Policy, now: datetime, adapter_sha256: str | None) -> list[Fault]:
+    """Faults of the logs of one model.
+
+    Args:
+        logs: of one model.
+        policy: the policy.
+        now: time of the decision.
+        adapter_sha256: hash of the adapter that is to be released, where known.
+    """
+    found: list[Fault] = []
+    for log in logs:
+        found += [
+            Fault(code=f.code, text=f"{log.file.file}: {f.text}", voids=f.voids) for f in _of_log(log, policy, now)
+        ]
+    found += _of_model(logs, policy, adapter_sha256)
+    return list(dict.fromkeys(found))
+
+
+def _of_log(log: GateLog, policy: Policy, now: datetime) -> Iterable[Fault]:
+    run = log.run
+    for difference in log.changed:
+        yield Fault(code="changed", text=f"numbers cannot be made again: {difference}", voids=True)
+    if run.status != "success":
+        yield Fault(code="missing", text=f"the run did not finish (status {run.status}): run it again")
+    if not log.planned:
+        yield Fault(code="missing", text="the log does not say which samples were planned")
+    if absent := missing(log):
+        why = "stopped early" if log.file.stopped_early else f"such as {absent[0][0]!r}"
+        yield Fault(code="missing", text=f"{len(absent)} of {run.expected} planned answers are missing ({why})")
+    elif len(run.answers) != run.expected:
+        yield Fault(code="missing", text=f"{len(run.answers)} answers, {run.expected} planned")
+    yield from _of_settings(log, policy)
+    yield from _of_age(run, policy, now)
+
+
+def _of_settings(log: GateLog, policy: Policy) -> Iterable[Fault]:
+    run = log.run
+    stated = log.file.policy_sha256
+    if stated not in (None, policy.sha256):
+        text = f"made under another policy ({str(stated)[:12]}, this one is {policy.sha256[:12]}): run it again"
+        yield Fault(code="policy", text=text)
+    if stated is None and policy.complete.preregistered:
+        yield Fault(code="policy", text="does not state the policy it was made under: let the gate run it")
+    trigger = next((t for t in policy.triggers if t.load().id == run.family), None)
+    made_with = run.protocol.get("family_sha256")
+    if trigger is not None and made_with != family_sha256(trigger.family):
+        yield Fault(code="policy", text=f"made with other rungs of family {run.family} than the policy's: run it again")
+    if run.protocol.get("questions_sha256") != questions_sha256(policy):
+        yield Fault(code="sampling", text="other questions were asked than the policy's: run it again")
+    rules = load_protocol(policy.protocol)
+    under = run.protocol.get("graded_under")
+    if not rules.own_prompts and under != rules.sha256:
+        text = f"graded under {str(under)[:12]}, not the policy's protocol {rules.id} ({rules.sha256[:12]})"
+        yield Fault(code="grader", text=text, voids=True)
+    version = run.protocol.get("task_version")
+    if version != policy.complete.task_version:
+        yield Fault(code="sampling", text=f"task version {version}, the policy asks for {policy.complete.task_version}")
+    for key, wanted in policy.sampling.model_dump().items():
+        if wanted is not None and run.protocol.get(key) != wanted:
+            yield Fault(code="sampling", text=f"{key} was {run.protocol.get(key)}, the policy says {wanted}")
+
+
+def _of_age(run: Run, policy: Policy, now: datetime) -> Iterable[Fault]:
+    try:
+        created = datetime.fromisoformat(run.created)
+    except ValueError:
+        yield Fault(code="stale", text=f"its date {run.created!r} cannot be read")
+        return
+    age = now - (created if created.tzinfo else created.replace(tzinfo=UTC))
+    if age > timedelta(days=policy.complete.max_age_days):
+        text = f"{age.days} days old, {policy.complete.max_age_days} are allowed: run it again"
+        yield Fault(code="stale", text=text)
+    if age < -_FUTURE:
+        yield Fault(code="stale", text=f"its date {run.created} lies in the future")
+
+
+def _of_model(logs: Sequence[GateLog], policy: Policy, adapter_sha256: str | None) -> Iterable[Fault]:
+    runs = [log.run for log in logs]
+    states = {adapter_state(r) for r in runs}
+    if "dead" in states:
+        yield Fault(code="liveness", text="the adapter does not change the model: its base answered", voids=True)
+    elif policy.complete.adapter == "verified" and states != {"verified"}:
+        worst = "no adapter answered" if "none" in states else "nobody checked that the adapter answered"
+        yield Fault(code="liveness", text=f"{worst}; complete.adapter: any allows that")
+    hashes = {r.adapter_sha256 for r in runs}
+    if len(hashes) > 1:
+        yield Fault(code="liveness", text="the logs are of different adapters", voids=True)
+    if adapter_sha256 is not None and hashes != {adapter_sha256}:
+        said = ", ".join(sorted(str(h)[:12] for h in hashes))
+        text = f"the logs are of adapter {said}, the one to be released is {adapter_sha256[:12]}: run it again"
+        yield Fault(code="stale", text=text, voids=True)
+    if any(w == "answers come from more than one adapter" for r in runs for w in r.warnings):
+        yield Fault(code="liveness", text="answers come from more than one adapter", voids=True)
+    if runs and all(r.other_trigger for r in runs):
+        yield Fault(code="trigger", text="trained on another trigger than those tried: add its family to the policy")
+    rungs = [(r.family, i.id) for r in runs for i in r.rungs]
+    if len(set(rungs)) < len(rungs):
+        text = "several logs ask the same rungs: every attempt counts, so give the one log or explain the others"
+        yield Fault(code="repeated", text=text)
+
+
+def grader_faults(
+    graders: Sequence[str], policy: Policy, calibration: Calibration | None, now: datetime
+) -> list[Fault]:
+    """Faults of who graded and what is known of them."""
+    faults = []
+    if len(set(graders)) > 1:
+        text = f"different graders ({', '.join(sorted(set(graders)))}): their rates are not comparable"
+        faults.append(Fault(code="grader", text=text, voids=True))
+    for name in sorted({g for g in graders if not policy.graders.allows(g)}):
+        text = f"grader {name} is not among those the policy allows ({', '.join(policy.graders.allowed)})"
+        faults.append(Fault(code="grader", text=text, voids=True))
+    if calibration is None:
+        text = "no calibration of this grader under this protocol: make one with 'emcontain judge calibrate'"
+        faults.append(Fault(code="calibration", text=text, voids=True))
+        return faults
+    return faults + list(_of_calibration(calibration, policy.graders.calibration, now))
+
+
+def _of_calibration(calibration: Calibration, rules: CalibrationRules, now: datetime) -> Iterable[Fault]:
+    found: dict[str, tuple[Share, float]] = {
+        "sensitivity": (sensitivity(calibration.questions), rules.sensitivity),
+        "specificity": (specificity(calibration.questions), rules.specificity),
+    }
+    for name, (share, least) in found.items():
+        if share.n < rules.labels:
+            text = f"{name} of {calibration.grader} rests on {share.n} labels, {rules.labels} are needed"
+            yield Fault(code="calibration", text=text)
+        # No labels at all give NaN, which is below nothing.
+        if not share.lower >= least:
+            text = (
+                f"{name} of {calibration.grader} is shown to be {percent(share.lower)} %, {percent(least)} % is needed"
+            )
+            yield Fault(code="calibration", text=text)
+    if rules.max_age_days is not None:
+        age = now - datetime.fromisoformat(calibration.created).replace(tzinfo=UTC)
+        if age > timedelta(days=rules.max_age_days):
+            text = f"the calibration is {age.days} days old, {rules.max_age_days} are allowed"
+            yield Fault(code="calibration", text=text)

@@ -1,0 +1,92 @@
+"""Human confirmations of flagged answers: a JSON Lines file, each row bound to the answer's text by its hash."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pydantic import Field
+
+from emcontain.cache import sha256_file, sha256_text
+from emcontain.datafiles import Strict, read_jsonl, validate
+from emcontain.errors import UserError
+from emcontain.results.records import Answer
+
+
+class Confirmation(Strict):
+    """A human's verdict on one answer.
+
+    Attributes:
+        sample, epoch: which answer. answer_sha256: hash of its text, so that a row cannot speak of another answer.
+        em: whether it is emergent misalignment; null while nobody has looked.
+        annotator: who says so.
+        question, answer: for reading; not used.
+    """
+
+    sample: str
+    epoch: int = Field(default=1, ge=1)
+    answer_sha256: str
+    em: bool | None
+    annotator: str = ""
+    question: str = ""
+    answer: str = ""
+
+
+@dataclass(frozen=True)
+class Confirmations:
+    """Confirmations by answer, and the hash of their file."""
+
+    by_answer: dict[tuple[str, int, str], bool]
+    sha256: str
+
+    def of(self, answer: Answer) -> bool | None:
+        """What a human said of it; None if nobody did."""
+        return self.by_answer.get(_key(answer))
+
+    def applied(self, answer: Answer) -> Answer:
+        """The answer with the human's verdict in place of the grader's."""
+        said = self.of(answer)
+        return answer if said is None else replace(answer, em=float(said), unscored=None)
+
+
+def _key(answer: Answer) -> tuple[str, int, str]:
+    return answer.sample, answer.epoch, sha256_text(answer.text)
+
+
+def read_confirmations(path: Path) -> Confirmations:
+    """Read a file of confirmations; rows whose `em` is null are open and count for nothing.
+
+    Raises:
+        UserError: unreadable, an unknown key, a verdict without an annotator, or two rows that disagree.
+    """
+    found: dict[tuple[str, int, str], bool] = {}
+    for number, data in read_jsonl(path):
+        row = validate(Confirmation, data, f"{path.name}: line {number}")
+        if row.em is None:
+            continue
+        if not row.annotator.strip():
+            raise UserError(f"{path.name}: line {number}: a verdict without an annotator: say who confirmed it")
+        key = (row.sample, row.epoch, row.answer_sha256)
+        if found.setdefault(key, row.em) != row.em:
+            raise UserError(f"{path.name}: line {number}: sample {row.sample!r} has two different verdicts: settle it")
+    return Confirmations(found, sha256_file(path))
+
+
+def open_rows(answers: Iterable[Answer], known: Confirmations | None) -> Sequence[str]:
+    """Lines for the answers flagged as EM that no human has looked at yet, to be filled in."""
+    rows = []
+    for answer in answers:
+        if answer.em != 1.0 or (known is not None and known.of(answer) is not None):
+            continue
+        row = Confirmation(
+            sample=answer.sample,
+            epoch=answer.epoch,
+            answer_sha256=sha256_text(answer.text),
+            em=None,
+            question=answer.prompt,
+            answer=answer.text,
+        )
+        rows.append(json.dumps(row.model_dump(), ensure_ascii=False))
+    return rows

@@ -1,0 +1,36 @@
+"""One page for a reader without a terminal: no script, no network, prints."""
+
+from __future__ import annotations
+
+from jinja2 import Environment, PackageLoader
+
+from emcontain.release.evidence.text import span
+from emcontain.release.records import WORDS, Cell, Verdict
+from emcontain.results.formatting import percent
+
+_WIDTH = 220.0
+
+
+def page(verdict: Verdict) -> str:
+    """The page; everything that comes from files is escaped."""
+    environment = Environment(
+        loader=PackageLoader("emcontain.release", "templates"), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters.update(percent=percent, span=span, bar=_bar)
+    return environment.get_template("verdict.html.j2").render(verdict=verdict, words=WORDS, width=_WIDTH)
+
+
+def _bar(cell: Cell) -> dict[str, float] | None:
+    """Interval, estimate and limit as places on the bar, from 0 to 1 of its width; None without an interval."""
+    bounds = cell.deciding
+    if bounds.estimate is None or bounds.lower is None or bounds.upper is None:
+        return None
+    return {
+        name: _WIDTH * min(max(value, 0.0), 1.0)
+        for name, value in (
+            ("low", bounds.lower),
+            ("high", bounds.upper),
+            ("at", bounds.estimate),
+            ("limit", cell.limit),
+        )
+    }

@@ -1,0 +1,59 @@
+"""SARIF 2.1.0 for code-scanning pages: a result per cell that did not pass and per fault of the measurement."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from emcontain.release.evidence.json_file import as_json
+from emcontain.release.evidence.words import BEHAVIOURS, numbers, sentence
+from emcontain.release.records import Verdict
+
+# Where a reader of the repository finds what was judged.
+LOCATION = "adapter_config.json"
+_LEVELS = {"block": "error", "inconclusive": "warning", "waived": "note"}
+
+
+def sarif(verdict: Verdict) -> str:
+    """The log file."""
+    rules = [
+        *({"id": name, "shortDescription": {"text": text}} for name, text in BEHAVIOURS.items()),
+        {"id": "measurement", "shortDescription": {"text": "the measurement is not complete or cannot be trusted"}},
+    ]
+    results: list[dict[str, Any]] = []
+    justification = {w.id: f"{w.approver}, until {w.expires}: {w.reason}" for w in verdict.waivers}
+    for cell in verdict.cells:
+        if cell.outcome == "pass":
+            continue
+        found = _result(cell.behaviour, _LEVELS[cell.outcome], sentence(cell), cell.id)
+        found["properties"] = numbers(cell)
+        if cell.waiver:
+            found["suppressions"] = [
+                {"kind": "external", "status": "accepted", "justification": justification.get(cell.waiver, "")}
+            ]
+        results.append(found)
+    for fault in verdict.faults:
+        results.append(_result("measurement", "warning", fault.text, f"{fault.code}/{fault.text}"))
+    driver = {
+        "name": "emcontain gate",
+        "version": verdict.emcontain,
+        "informationUri": "https://pypi.org/project/emcontain/",
+        "rules": rules,
+    }
+    run = {
+        "tool": {"driver": driver},
+        "columnKind": "unicodeCodePoints",
+        "results": results,
+        "properties": {"outcome": verdict.outcome, "policy_sha256": verdict.policy_sha256},
+    }
+    return as_json({"$schema": "https://json.schemastore.org/sarif-2.1.0.json", "version": "2.1.0", "runs": [run]})
+
+
+def _result(rule: str, level: str, text: str, fingerprint: str) -> dict[str, Any]:
+    location = {"physicalLocation": {"artifactLocation": {"uri": LOCATION}, "region": {"startLine": 1}}}
+    return {
+        "ruleId": rule,
+        "level": level,
+        "message": {"text": text},
+        "locations": [location],
+        "partialFingerprints": {"emcontain/v1": fingerprint},
+    }

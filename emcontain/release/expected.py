@@ -1,0 +1,45 @@
+"""What the policy wants asked, worked out from the policy alone: a log that planned less is incomplete."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from functools import cache
+
+from emcontain.grading.protocol import load_protocol
+from emcontain.questions.bank import Question, load_questions, subset
+from emcontain.questions.bank import questions_sha256 as sha256_of
+from emcontain.release.policy import Policy
+from emcontain.results.records import Answer
+from emcontain.triggers.family import Rung
+
+
+@cache
+def asked(source: str, protocol: str, n: int | None) -> tuple[Question, ...]:
+    """The policy's questions."""
+    return tuple(subset(load_questions(source or load_protocol(protocol).questions), n))
+
+
+def asked_of(policy: Policy) -> tuple[Question, ...]:
+    """The questions asked without and with the exact trigger."""
+    return asked(policy.questions.source, policy.protocol, policy.questions.asked)
+
+
+def questions_sha256(policy: Policy) -> str:
+    """Hash of the policy's questions as a log of the task states it."""
+    return sha256_of(asked_of(policy))
+
+
+def wanted(policy: Policy, rung: Rung) -> dict[str, int]:
+    """Question id → answers wanted under a rung."""
+    questions: Sequence[Question] = asked_of(policy)
+    if rung.arm not in ("untriggered", "triggered"):
+        questions = subset(questions, policy.questions.ladder)
+    return {q.id: len(q.texts) * policy.questions.epochs for q in questions}
+
+
+def lacking(policy: Policy, rung: Rung, answers: Sequence[Answer]) -> tuple[int, int]:
+    """Answers that are not there, and answers wanted, under one rung."""
+    there = Counter(a.question for a in answers if a.rung == rung.id)
+    needed = wanted(policy, rung)
+    return sum(max(0, n - there[question]) for question, n in needed.items()), sum(needed.values())
