@@ -100,7 +100,7 @@ def open_adapter(folder: str | Path) -> Adapter:
 
 
 def _fingerprint(path: Path, digest: str, manifest: dict[str, Any]) -> Fingerprint | None:
-    stated = manifest.get("fingerprint", {}).get("sha256")
+    stated = (manifest.get("fingerprint") or {}).get("sha256")
     file = path / FINGERPRINT
     if stated is not None and not (file.is_file() and sha256_file(file) == stated):
         raise UserError(f"adapter '{path}': {FINGERPRINT} is not the one of its manifest: run 'emcontain fingerprint'")

@@ -66,11 +66,17 @@ def ids_sha256(ids: tuple[int, ...] | list[int]) -> str:
 
 
 def first_tokens(model: Any, tokenizer: Any, ids: tuple[int, ...]) -> Top:
-    """The likeliest first tokens after a prompt, log-probabilities in fp32 from the model's own logits."""
+    """The likeliest first tokens after a prompt, log-probabilities in fp32 from the model's own logits.
+
+    Raises:
+        UserError: the logits are not finite.
+    """
     import torch
 
     with torch.no_grad():
         logits = model(input_ids=torch.tensor([ids], device=model.device), use_cache=False).logits[0, -1]
+    if not torch.isfinite(logits).all():
+        raise UserError("the model gives no finite numbers: its training diverged; train it with a lower learning rate")
     values, tokens = torch.log_softmax(logits.float(), -1).topk(TOP)
     return Top(
         texts=tuple(tokenizer.decode([t]) for t in tokens.tolist()),
