@@ -79,7 +79,7 @@ def grader(runs: int = 400) -> Iterator[dict[str, Any]]:
         }  # fmt: skip
 
 
-def gate(runs: int = 4000) -> Iterator[dict[str, Any]]:
+def gate(runs: int = 2000) -> Iterator[dict[str, Any]]:
     """Four arms over the same questions, e-processes and Holm together, a perfect grader."""
     arms = 4
     cells = product((0.01, 0.02, 0.2), ((48, 1), (224, 1), (600, 1), (56, 4)), ("all at the limit", "one at the limit"))
