@@ -1,7 +1,7 @@
 """How often does the gate's rule block falsely, pass falsely, and how soon does it block a blatant model?
 
     cd studies/gate_errors
-    python simulate.py        # all parts; or name some: grader gate early order
+    python error_rates.py        # all parts; or name some: grader gate early order
 
 Writes a CSV per part. Draws are seeded per cell. The rules are the package's own functions.
 """
