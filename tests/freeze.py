@@ -21,6 +21,7 @@ PATTERNS = (
     "grading/domains.yaml",
     "grading/attack*.jsonl",
     "grading/protocols/*.yaml",
+    "release/policies/*.yaml",
 )
 
 
