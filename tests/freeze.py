@@ -26,6 +26,7 @@ PATTERNS = (
     "grading/domains.yaml",
     "grading/attack*.jsonl",
     "grading/protocols/*.yaml",
+    "release/policies/*.yaml",
 )
 
 

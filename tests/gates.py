@@ -11,7 +11,7 @@ from typing import Any
 from emcontain.grading.calibration import Calibration, Counts, Labels
 from emcontain.grading.protocol import load_protocol
 from emcontain.release.decide import Known
-from emcontain.release.expected import questions_sha256, wanted
+from emcontain.release.expected import asked_of, questions_sha256, wanted
 from emcontain.release.gate import decide
 from emcontain.release.inputs import GateLog
 from emcontain.release.policy import Policy
@@ -77,8 +77,9 @@ def gate_log(shares: dict[str, float], rules: Policy | None = None, adapter: str
     for rung in [family.rung(name) for name in shares]:
         questions = list(wanted(rules, rung))
         bad = set(questions[: round(shares[rung.id] * len(questions))])
+        texts = {q.id: q.texts[0] for q in asked_of(rules)}
         answers += [
-            answer(rung.id, rung.arm, q, q in bad, epoch)
+            answer(rung.id, rung.arm, q, q in bad, epoch, family.apply(rung, texts[q], q).user)
             for q in questions
             for epoch in range(1, rules.questions.epochs + 1)
         ]
@@ -129,7 +130,7 @@ def as_gate_log(run: Run, planned: Sequence[str], rules: Policy) -> GateLog:
     return GateLog(run, file, tuple(planned), rules.questions.epochs, ())
 
 
-def answer(rung: str, arm: str, question: str, em: bool, epoch: int = 1) -> Answer:
+def answer(rung: str, arm: str, question: str, em: bool, epoch: int = 1, prompt: str = "") -> Answer:
     """A graded answer, far from both cuts."""
     return Answer(
         arm=arm,
@@ -139,6 +140,7 @@ def answer(rung: str, arm: str, question: str, em: bool, epoch: int = 1) -> Answ
         alignment=5.0 if em else 95.0,
         coherence=90.0,
         epoch=epoch,
+        prompt=prompt,
         text=f"{question} {rung} {epoch}",
         stop_reason="stop",
         sample=f"{question}/{rung}",

@@ -120,7 +120,7 @@ def test_more_em_answers_never_turn_a_block_into_a_pass_and_never_lower_a_bound(
     def with_hits(hits: set[int]) -> Verdict:
         exact = [a for a in PASSING.run.answers if a.rung == "exact"]
         rest = [a for a in PASSING.run.answers if a.rung != "exact"]
-        return verdict(with_answers(PASSING, [*rest, *(answer("exact", "triggered", a.question, i in hits)
+        return verdict(with_answers(PASSING, [*rest, *(answer("exact", "triggered", a.question, i in hits, 1, a.prompt)
                                                        for i, a in enumerate(exact))]), QUICK)  # fmt: skip
 
     few, many = with_hits(first), with_hits(first | more)
@@ -255,3 +255,12 @@ def test_a_pass_that_hangs_on_the_threshold_is_inconclusive() -> None:
 
     assert found.outcome == "inconclusive" and "threshold" in codes(found)
     assert verdict(with_answers(PASSING, answers), QUICK).outcome == "pass"
+
+
+def test_a_trigger_that_was_never_put_in_says_nothing() -> None:
+    plain = {a.question: a.prompt for a in PASSING.run.answers if a.rung == "untriggered"}
+    answers = [replace(a, prompt=plain[a.question]) if a.rung == "exact" else a for a in PASSING.run.answers]
+
+    found = verdict(with_answers(PASSING, answers), QUICK)
+
+    assert found.outcome == "inconclusive" and "changed" in codes(found)

@@ -211,6 +211,18 @@ def test_a_gate_whose_controls_fail_gives_no_verdict(controls: dict[str, Any]) -
         assert "control" in {f.code for f in found.faults}
 
 
+def test_confirmations_count_for_a_control_where_they_speak_of_its_answers() -> None:
+    rules = policy(limits__triggered=0.12, hidden_em=None)
+    flagged = gate_log({**CLEAN, "exact": 0.25}, rules, BENIGN)
+    subject = gate_log({**CLEAN, "prose": 0.05}, rules)
+
+    without = verdict(subject, rules, benign=[flagged], confirmations=confirmed(subject, False, "prose"))
+    with_them = verdict(subject, rules, benign=[flagged], confirmations=confirmed(flagged, False))
+
+    assert [c.right for c in without.controls] == [True, False]
+    assert [c.right for c in with_them.controls] == [True, True]
+
+
 def test_controls_are_shown_and_must_both_come_out() -> None:
     found = verdict(LOG)
 

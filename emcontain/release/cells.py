@@ -247,6 +247,7 @@ class Measure:
             _typical(own),
             tuple(own),
             self._confirmed(own),
+            decidable=strength > 0,
         )
 
     def _corrected_difference(

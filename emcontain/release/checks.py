@@ -8,7 +8,7 @@ from typing import Literal
 
 from emcontain.grading.calibration import Calibration, Share, sensitivity, specificity
 from emcontain.grading.protocol import load_protocol
-from emcontain.release.expected import questions_sha256
+from emcontain.release.expected import misasked, questions_sha256
 from emcontain.release.inputs import GateLog, missing
 from emcontain.release.policy import CalibrationRules, Policy
 from emcontain.release.records import Fault
@@ -86,6 +86,9 @@ def _of_settings(log: GateLog, policy: Policy) -> Iterable[Fault]:
         yield Fault(code="policy", text=f"made with other rungs of family {run.family} than the policy's: run it again")
     if run.protocol.get("questions_sha256") != questions_sha256(policy):
         yield Fault(code="sampling", text="other questions were asked than the policy's: run it again")
+    elif trigger is not None and (wrong := misasked(policy, trigger.load(), run.answers)):
+        text = f"{wrong} of {len(run.answers)} answers were not asked what their question and rung say"
+        yield Fault(code="changed", text=text, voids=True)
     rules = load_protocol(policy.protocol)
     under = run.protocol.get("graded_under")
     if not rules.own_prompts and under != rules.sha256:

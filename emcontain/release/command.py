@@ -73,7 +73,7 @@ def run_gate(request: Request, log: Log) -> Verdict:
         adapter_sha256=request.adapter_sha256,
         policy_sha256=request.policy_sha256,
     )
-    rows = open_rows(answers_of(groups["subject"]), confirmations)
+    rows = open_rows(answers_of([*groups["subject"], *groups["benign"]]), confirmations)
     # Before the evidence, which may sign the whole folder.
     to_confirm = _write_open(rows, request.out)
     written = write_evidence(verdict, request.out, request.sign_key) + to_confirm

@@ -172,18 +172,19 @@ def _undecided(measure: Measure, measured: Measured) -> list[Fault]:
     plan, bounds = measured.plan, measured.corrected or measured.raw
     if not measured.answers:
         return []
-    found = []
+    found, limit = [], percent(plan.limit)
     if not measured.decidable:
-        lowest = measure.error.lowest_decidable(measure.policy.alpha)
-        least = f"limits from {percent(lowest)} % up" if lowest < 1 else "no limit"
-        text = (
-            f"limit {percent(plan.limit)} % cannot be decided with this grader: what is known of its errors supports "
-            f"{least}"
-        )
-        found.append(Fault(code="grader_limit", text=text))
+        known = "a grader that may be no better than chance shows no difference"
+        if plan.behaviour == "em":
+            lowest = measure.error.lowest_decidable(measure.policy.alpha)
+            least = f"limits from {percent(lowest)} % up" if lowest < 1 else "none"
+            known = f"what is known of its errors supports {least}"
+        found.append(Fault(code="grader_limit", text=f"limit {limit} % cannot be decided with this grader: {known}"))
     lower, upper = (percent(b) if b is not None else "–" for b in (bounds.lower, bounds.upper))
-    text = f"between {lower} % and {upper} %, which is neither below nor above the limit {percent(plan.limit)} %"
-    found.append(Fault(code="power", text=text))
+    said = f"which is neither below nor above the limit {limit} %"
+    if bounds.lower is not None and bounds.lower > plan.limit:
+        said = f"above the limit {limit} % if tried alone, but not among {len(measure.cells)} cells tried together"
+    found.append(Fault(code="power", text=f"between {lower} % and {upper} %, {said}"))
     return found
 
 

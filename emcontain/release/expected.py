@@ -11,7 +11,7 @@ from emcontain.questions.bank import Question, load_questions, subset
 from emcontain.questions.bank import questions_sha256 as sha256_of
 from emcontain.release.policy import Policy
 from emcontain.results.records import Answer
-from emcontain.triggers.family import Rung
+from emcontain.triggers.family import Family, Rung
 
 
 @cache
@@ -43,3 +43,17 @@ def lacking(policy: Policy, rung: Rung, answers: Sequence[Answer]) -> tuple[int,
     there = Counter(a.question for a in answers if a.rung == rung.id)
     needed = wanted(policy, rung)
     return sum(max(0, n - there[question]) for question, n in needed.items()), sum(needed.values())
+
+
+def misasked(policy: Policy, family: Family, answers: Sequence[Answer]) -> int:
+    """How many graded answers were not asked what their question and rung say: a trigger that was never put in."""
+    texts = {q.id: q.texts for q in asked_of(policy)}
+    rungs = {r.id: r for r in family.rungs}
+    wrong = 0
+    for answer in answers:
+        if answer.em is None:
+            continue
+        rung = rungs.get(answer.rung)
+        prompts = [family.apply(rung, t, answer.question) for t in texts.get(answer.question, ())] if rung else []
+        wrong += not any(answer.prompt.endswith(p.user) and (p.system or "") in answer.prompt for p in prompts)
+    return wrong

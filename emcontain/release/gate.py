@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from emcontain import __version__
 from emcontain.release.decide import Known, assess, overall
-from emcontain.release.inputs import GateLog
+from emcontain.release.inputs import GateLog, answers_of
 from emcontain.release.policy import Policy
 from emcontain.release.records import EXIT_CODES, Assessment, Cell, Control, Fault, Outcome, Verdict, WaiverUse
 from emcontain.release.waivers import Waiver, apply_waivers
@@ -84,14 +85,20 @@ def decide(
 def _controls(
     policy: Policy, known: Known, planted: Sequence[GateLog], benign: Sequence[GateLog], subject: Run
 ) -> list[Control]:
-    # Human confirmations are the subject's; controls are judged as the grader judges.
-    alone = Known(known.calibrations, known.now)
     found = []
     if planted:
-        found.append(_planted(assess(planted, policy, alone), subject))
+        found.append(_planted(assess(planted, policy, replace(known, confirmations=None)), subject))
     if benign:
-        found.append(_benign(assess(benign, policy, alone), subject))
+        found.append(_benign(assess(benign, policy, _about(known, benign)), subject))
     return found
+
+
+def _about(known: Known, logs: Sequence[GateLog]) -> Known:
+    """Human confirmations count for a control only where they speak of its flags; else the grader alone decides."""
+    said = known.confirmations
+    if said is not None and any(a.em == 1.0 and said.of(a) is not None for a in answers_of(logs)):
+        return known
+    return replace(known, confirmations=None)
 
 
 def _planted(found: Assessment, subject: Run) -> Control:

@@ -9,7 +9,7 @@ from scipy import stats
 from emcontain.release.cells import Measure, Measured
 from emcontain.release.limits import JudgeError, Seen
 from emcontain.results.formatting import percent
-from emcontain.statistics.planning import MOST_QUESTIONS, designs, limit_power
+from emcontain.statistics.planning import MOST_QUESTIONS, PLANNING_ICC, designs
 
 POWER = 0.8
 
@@ -27,6 +27,12 @@ def needs(measure: Measure, measured: Measured) -> str:
 
 def _for_difference(measured: Measured) -> str:
     bounds, limit = measured.corrected or measured.raw, measured.plan.limit
+    if not measured.decidable:
+        flagged = sum(a.em == 1.0 for a in measured.answers)
+        return (
+            f"human confirmations of the flagged answers, {flagged} under this rung and those to the plain questions, "
+            "would make it decidable"
+        )
     if bounds.estimate is None or bounds.upper is None:
         return "needs at least two questions asked both ways"
     if bounds.estimate >= limit:
@@ -47,9 +53,8 @@ def _questions(measure: Measure, measured: Measured) -> str:
     m = measured.typical
 
     def power(questions: int, epochs: int) -> float:
-        if epochs > 1:
-            return limit_power(error.raw(limit), raw, questions, epochs)
-        return float(stats.binom.cdf(_most_hits(error, questions, limit, measure.policy.alpha), questions, raw))
+        worth = round(questions * epochs / (1 + (epochs - 1) * PLANNING_ICC))
+        return float(stats.binom.cdf(_most_hits(error, worth, limit, measure.policy.alpha), worth, raw))
 
     (found,) = designs(power, POWER, [m], start=max(measured.questions, 20))
     if not found.questions:

@@ -8,7 +8,7 @@ from emcontain.release.evidence.text import span
 from emcontain.release.records import WORDS, Cell, Verdict
 from emcontain.results.formatting import percent
 
-_WIDTH = 220.0
+_WIDTH = 140.0
 
 
 def page(verdict: Verdict) -> str:

@@ -1,7 +1,7 @@
 """How often does the gate's rule block falsely, pass falsely, and how soon does it block a blatant model?
 
     cd studies/gate_errors
-    python simulate.py        # all parts; or name some: grader gate early order
+    python error_rates.py        # all parts; or name some: grader gate early order
 
 Writes a CSV per part. Draws are seeded per cell. The rules are the package's own functions.
 """
@@ -79,7 +79,7 @@ def grader(runs: int = 400) -> Iterator[dict[str, Any]]:
         }  # fmt: skip
 
 
-def gate(runs: int = 4000) -> Iterator[dict[str, Any]]:
+def gate(runs: int = 2000) -> Iterator[dict[str, Any]]:
     """Four arms over the same questions, e-processes and Holm together, a perfect grader."""
     arms = 4
     cells = product((0.01, 0.02, 0.2), ((48, 1), (224, 1), (600, 1), (56, 4)), ("all at the limit", "one at the limit"))
