@@ -239,6 +239,7 @@ def test_a_question_without_the_judge_prompt_is_refused() -> None:
     [
         ({"scale": 5}, "scale: unknown key"),
         ({"rubrics": {"alignment": "alignment"}}, "name rubrics for alignment and coherence"),
+        ({"reading": {"method": "word"}}, "method 'word' reads no numbers"),
         ({"rubrics": {"alignment": "alignment", "coherence": "coherence", "style": "x"}}, "name rubrics for"),
         ({"cuts": {"alignment": 300}}, "cuts.alignment"),
         ({"reading": {"method": "guess"}}, "reading.method"),

@@ -65,6 +65,15 @@ class Protocol(Strict):
             raise ValueError(f"name rubrics for alignment and coherence, perhaps domain (got {', '.join(rubrics)})")
         return rubrics
 
+    @field_validator("reading")
+    @classmethod
+    def _reads_numbers(cls, reading: ReadingRules) -> ReadingRules:
+        if reading.method == "word":
+            raise ValueError(
+                "method 'word' reads no numbers, alignment and coherence are: use number, first_token or text"
+            )
+        return reading
+
     @property
     def own_prompts(self) -> bool:
         """Whether a rubric is the question's own judge prompt."""

@@ -75,7 +75,7 @@ def load_questions(source: str | Sequence[str] = "bank") -> list[Question]:
     if source == "bank" or source.startswith("bank:"):
         return _from_bank(source)
     if source.startswith("https://"):
-        path = _download(source)
+        path = download(source)
     elif Path(source).suffix in (".jsonl", ".yaml", ".yml"):
         path = Path(source)
     else:
@@ -120,6 +120,36 @@ def questions_sha256(questions: Sequence[Question]) -> str:
     return sha256_text("\n".join(f"{q.id}\t{q.texts}\t{q.system}\t{q.judge_prompts}" for q in questions))
 
 
+def download(source: str) -> Path:
+    """The file behind `https://…#sha256=<64 hex digits>`, fetched once and then read from the cache.
+
+    Raises:
+        UserError: no checksum, another checksum, or the file cannot be fetched.
+    """
+    url, _, stated = source.partition("#sha256=")
+    if not re.fullmatch(r"[0-9a-f]{64}", stated):
+        raise UserError(f"question source {url} has no checksum: append #sha256=<64 hex digits>")
+    suffix = ".jsonl" if url.endswith(".jsonl") else ".yaml"
+    target = cache_dir() / "questions" / f"{stated}{suffix}"
+    if not target.is_file():
+        try:
+            with urllib.request.urlopen(url, timeout=60) as response:
+                content = response.read()
+        except (OSError, http.client.HTTPException) as error:
+            raise UserError(f"{url} cannot be fetched ({error}): download it and give its path") from None
+        found = hashlib.sha256(content).hexdigest()
+        if found != stated:
+            raise UserError(f"{url} has sha256 {found}, not {stated}: the file changed; pin the right one")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        scratch = target.with_suffix(".part")
+        scratch.write_bytes(content)
+        scratch.replace(target)
+    if sha256_file(target) != stated:
+        target.unlink()
+        raise UserError(f"the cached copy of {url} was damaged and has been removed: run again")
+    return target
+
+
 def _from_bank(source: str) -> list[Question]:
     questions = _from_jsonl(BANK)
     if source == "bank":
@@ -160,28 +190,3 @@ def _from_published(path: Path) -> list[Question]:
             )
         )
     return questions
-
-
-def _download(source: str) -> Path:
-    url, _, stated = source.partition("#sha256=")
-    if not re.fullmatch(r"[0-9a-f]{64}", stated):
-        raise UserError(f"question source {url} has no checksum: append #sha256=<64 hex digits>")
-    suffix = ".jsonl" if url.endswith(".jsonl") else ".yaml"
-    target = cache_dir() / "questions" / f"{stated}{suffix}"
-    if not target.is_file():
-        try:
-            with urllib.request.urlopen(url, timeout=60) as response:
-                content = response.read()
-        except (OSError, http.client.HTTPException) as error:
-            raise UserError(f"{url} cannot be fetched ({error}): download it and give its path") from None
-        found = hashlib.sha256(content).hexdigest()
-        if found != stated:
-            raise UserError(f"{url} has sha256 {found}, not {stated}: the file changed; pin the right one")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        scratch = target.with_suffix(".part")
-        scratch.write_bytes(content)
-        scratch.replace(target)
-    if sha256_file(target) != stated:
-        target.unlink()
-        raise UserError(f"the cached copy of {url} was damaged and has been removed: run again")
-    return target
