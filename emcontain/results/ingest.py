@@ -7,7 +7,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from fsspec.core import url_to_fs
 from inspect_ai.log import EvalLog, EvalSample, list_eval_logs, read_eval_log
@@ -30,35 +30,56 @@ from emcontain.results.log_facts import (
     whole,
 )
 from emcontain.results.records import Answer, Run, RungInfo
+from emcontain.results.refusal import FACTS as REFUSAL_FACTS
+from emcontain.results.refusal import CapabilityRun, RefusalRun
+from emcontain.results.refusal_logs import as_capability_run, as_refusal_run, is_capability
 from emcontain.results.under_trigger import FACTS, PAIRED, Scored, TaskRun, rung_of
 
 
 def read_runs(paths: Sequence[str | Path]) -> list[Run]:
     """Read logs (files, or folders of them; paths or URLs), the newest run of equal ones last.
 
-    Logs of other tasks under a trigger are left out; `read_all` gives them too.
+    Logs of other tasks under a trigger, of refusal and of capability are left out; `read_all` gives them too.
 
     Raises:
         UserError: nothing there, an unreadable log, or a log of another task.
     """
-    return read_all(paths)[0]
+    return read_all(paths).runs
 
 
-def read_all(paths: Sequence[str | Path]) -> tuple[list[Run], list[TaskRun]]:
-    """Read logs of containment tasks, and of other tasks under a trigger.
+class Logs(NamedTuple):
+    """What logs hold, by kind of task.
+
+    Attributes:
+        runs: of containment tasks. tasks: of other tasks under a trigger. refusal: of `emcontain/refusal` and
+            `over_refusal`. capability: of `emcontain/capability`.
+    """
+
+    runs: list[Run]
+    tasks: list[TaskRun]
+    refusal: list[RefusalRun]
+    capability: list[CapabilityRun]
+
+
+def read_all(paths: Sequence[str | Path]) -> Logs:
+    """Read logs of every emcontain task.
 
     Raises:
         UserError: as in `read_runs`.
     """
-    runs: list[Run] = []
-    others: list[TaskRun] = []
+    found = Logs([], [], [], [])
     for file in log_files(paths):
         log, name = read_log(file), Path(file).name
-        if FACTS in (log.eval.metadata or {}):
-            others.append(as_task_run(log, name))
+        facts = log.eval.metadata or {}
+        if FACTS in facts:
+            found.tasks.append(as_task_run(log, name))
+        elif REFUSAL_FACTS not in facts:
+            found.runs.append(as_run(log, name))
+        elif is_capability(log):
+            found.capability.append(as_capability_run(log, name))
         else:
-            runs.append(as_run(log, name))
-    return runs, others
+            found.refusal.append(as_refusal_run(log, name))
+    return found
 
 
 def log_files(paths: Sequence[str | Path]) -> list[str]:
