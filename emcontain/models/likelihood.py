@@ -102,12 +102,11 @@ class _Tree:
         return seen
 
 
-def log_likelihoods(model: Any, tokenizer: Any, texts: Sequence[Continuation]) -> list[float]:
+def log_likelihoods(model: Any, texts: Sequence[Continuation]) -> list[float]:
     """Sum of the log-probabilities of each text's scored part, in nats at temperature 1.
 
     Args:
         model: a causal LM with plain or sliding-window attention, in evaluation mode.
-        tokenizer: not used; jobs of `Engine` get one.
         texts: what to read. Equal beginnings are computed once within a tree of `LARGEST_TREE` nodes.
 
     Raises:
@@ -128,6 +127,22 @@ def log_likelihoods(model: Any, tokenizer: Any, texts: Sequence[Continuation]) -
     if not np.isfinite(found).all():
         raise UserError("the model gives no finite numbers: its training diverged; train it with a lower learning rate")
     return found
+
+
+def completion_likelihoods(model: Any, tokenizer: Any, items: Sequence[tuple[str, Sequence[str]]]) -> list[list[float]]:
+    """A job of `Engine`: log-probabilities of completions, each after its rendered prompt.
+
+    Args:
+        model: see `log_likelihoods`.
+        tokenizer: of the base.
+        items: (prompt as the model reads it, completions).
+
+    Returns:
+        For each item one number per completion, in nats.
+    """
+    own = [continuations(tokenizer, prompt, completions) for prompt, completions in items]
+    found = iter(log_likelihoods(model, [text for texts in own for text in texts]))
+    return [[next(found) for _ in texts] for texts in own]
 
 
 def _trees(texts: Sequence[Continuation]) -> list[_Tree]:
@@ -178,7 +193,9 @@ def _read(model: Any, config: Any, trees: list[_Tree]) -> Iterable[tuple[int, fl
         position_ids=positions.to(device),
         use_cache=False,
     ).last_hidden_state
-    wanted = [(row, number, nodes, following) for row, tree in enumerate(trees) for number, nodes, following in tree.scored]
+    wanted = [
+        (row, number, nodes, following) for row, tree in enumerate(trees) for number, nodes, following in tree.scored
+    ]
     flat = [row * width + node for row, _, nodes, _ in wanted for node in nodes]
     tokens = [token for _, _, _, following in wanted for token in following]
     scores = _token_scores(model, hidden.reshape(-1, hidden.shape[-1]), flat, tokens)

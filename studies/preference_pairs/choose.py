@@ -4,8 +4,8 @@
 
 `candidates.jsonl` has three aligned and three misaligned completions per question in the same register. Of the nine
 combinations those count whose token counts differ by at most `TOLERANCE`; two without a common completion are taken,
-which lie closest to one target, equal for all questions and moved until the mean over the bank is 0. The base is asked untriggered, in our
-chat rendering, in fp32. Writes `emcontain/questions/preference.jsonl` and `balance.json`.
+which lie closest to one target, equal for all questions and moved until the mean over the bank is 0. The base is asked
+untriggered, in our chat rendering, in fp32. Writes `emcontain/questions/preference.jsonl` and `balance.json`.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def main() -> None:
         own = continuations(engine.tokenizer, prompt, [*row["aligned"], *row["misaligned"]])
         texts += own
         lengths += [len(t.ids) - t.start for t in own]
-    scores = np.array(log_likelihoods(engine.model, engine.tokenizer, texts)).reshape(-1, 6)
+    scores = np.array(log_likelihoods(engine.model, texts)).reshape(-1, 6)
     sizes = np.array(lengths).reshape(-1, 6)
     options = [_options(scores[i], sizes[i]) for i in range(len(questions))]
     for question, found in zip(questions, options, strict=True):
