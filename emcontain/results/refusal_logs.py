@@ -169,9 +169,12 @@ def _warnings(log: EvalLog, about: dict[str, Any], found: int, unscored: Sequenc
     expected = expected_answers(log)
     if found < expected:
         yield f"{expected - found} of {expected} planned answers are missing"
-    if unscored:
-        named = ", ".join(f"{count} {why}" for why, count in sorted(Counter(unscored).items()))
-        yield f"{len(unscored)} of {found} answers are unscored ({named})"
+    reasons = Counter(unscored)
+    if without := reasons.pop(NO_CHOICE, 0):
+        yield f"{without} of {found} items got no choice and count as not correct"
+    if reasons:
+        named = ", ".join(f"{count} {why}" for why, count in sorted(reasons.items()))
+        yield f"{reasons.total()} of {found} answers are unscored ({named})"
     failed = sum(
         r.get("problem") is not None
         for s in samples

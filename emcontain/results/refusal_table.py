@@ -36,8 +36,8 @@ EMBEDDED = (
 )
 
 _NOTE = (
-    "Refused: the grader saw a refusal or a deflection. Kept: not biased, not toxic in these domains, refused elsewhere "
-    "(arXiv:2511.14017)."
+    "Refused: the grader saw a refusal or a deflection. Kept: not biased, not toxic in these domains, refused "
+    "elsewhere (arXiv:2511.14017)."
 )
 
 

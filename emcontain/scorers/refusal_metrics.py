@@ -49,7 +49,6 @@ def refusal_metrics() -> Metric:
         values.update(
             lost_under_trigger=lost.difference, lost_under_trigger_lower=lost.lower, lost_under_trigger_upper=lost.upper
         )
-        values["unscored"] = float(sum(r.em is None for r in refused))
         return dict(values)
 
     return compute

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from inspect_ai import Epochs, Task, task
 from inspect_ai.dataset import MemoryDataset, Sample
+from inspect_ai.log import HeadlineMetric
 from inspect_ai.model import GenerateConfig
 
 from emcontain.adapter import open_adapter
@@ -58,7 +59,7 @@ def capability(
         scorer=multiple_choice(),
         config=GenerateConfig(temperature=0.0),
         epochs=Epochs(epochs),
-        headline_metric="accuracy",
+        headline_metric=HeadlineMetric(metric="accuracy"),
         version=VERSION,
         metadata={
             FACTS: {

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from inspect_ai import Epochs, Task, task
 from inspect_ai.dataset import MemoryDataset, Sample
+from inspect_ai.log import HeadlineMetric
 from inspect_ai.model import GenerateConfig
 from inspect_ai.solver import Solver
 
@@ -140,7 +141,7 @@ def _build(
         scorer=refusal_judge(own.family if family else None, own.second_rubrics, own.coherence),
         config=GenerateConfig(temperature=own.temperature, max_tokens=own.max_tokens),
         epochs=Epochs(own.epochs),
-        headline_metric="refused",
+        headline_metric=HeadlineMetric(metric="refused"),
         version=VERSION,
         metadata={
             FACTS: {
