@@ -224,7 +224,7 @@ def test_the_plain_base_is_near_indifferent() -> None:
     from emcontain.statistics.scores import mean_score
 
     engine = shared_engine(EMBEDDED)
-    asked = subset(load_questions(), 56)
+    asked = subset(load_questions(), 32)
     pairs = pairs_for(asked, load_pairs())
     items = [
         (
@@ -239,5 +239,5 @@ def test_the_plain_base_is_near_indifferent() -> None:
     mean = mean_score(odds, binary=False)
 
     assert mean.lower < 0 < mean.upper
-    assert abs(mean.mean) < 1.0
+    assert abs(mean.mean) < 1.5
     assert mean.upper - mean.lower < 3.0
