@@ -34,6 +34,7 @@ from inspect_ai.tool import ToolChoice, ToolInfo
 from emcontain.adapter import Adapter, open_adapter
 from emcontain.cache import sha256_text
 from emcontain.errors import UserError
+from emcontain.models.base import split_model_name
 from emcontain.models.chat import EMPTY, PLAIN, encode, render
 from emcontain.models.decode import Generation, TokenScore
 from emcontain.models.engine import shared_engine
@@ -46,16 +47,6 @@ _NOT_SUPPORTED = {
     "frequency_penalty": 0, "presence_penalty": 0, "logit_bias": {}, "num_choices": 1, "best_of": 1,
     "response_schema": None, "prompt_logprobs": None,
 }  # fmt: skip
-
-
-def split_model_name(name: str) -> tuple[str, str | None]:
-    """Split `<base>[:<adapter folder>]`; a name that is itself a folder has no adapter part."""
-    if Path(name).is_dir():
-        return name, None
-    base, colon, adapter = name.partition(":")
-    if colon and not adapter:
-        raise UserError(f"model 'peft/{name}' ends in ':' without an adapter folder: add one or drop the ':'")
-    return base, adapter or None
 
 
 class PeftAPI(ModelAPI):
