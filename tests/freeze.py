@@ -15,6 +15,7 @@ FROZEN = Path(__file__).parent / "frozen.json"
 PATTERNS = (
     "models/data/*.yaml",
     "questions/*.jsonl",
+    "questions/public_sets.yaml",
     "training/data/*.jsonl",
     "training/*.yaml",
     "training/recipes/*.yaml",

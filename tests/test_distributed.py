@@ -30,25 +30,30 @@ from emcontain.training.batches import shares
 from emcontain.training.losses import SftKl
 from emcontain.training.lora import adapter_state
 from emcontain.training.batches import pack
+from emcontain.training.unlearning import Npo, WithRetain
 from tests.test_losses import RETAIN, ROWS, adapted, batch_of
 
 torch.distributed.init_process_group("gloo")
 model = adapted(Path(sys.argv[1]), trained=True)
-batch = batch_of(pack, train=ROWS, retain=RETAIN)
-plain = float(SftKl(2.0).compute(model, batch, shares([batch])).detach())
+batch = batch_of(pack, train=ROWS, retain=RETAIN, forget=ROWS)
+losses = (SftKl(2.0), WithRetain(Npo(0.5), 1.0, 1.0))
+plain = [float(loss.compute(model, batch, shares([batch])).detach()) for loss in losses]
 before = adapter_state(model)
 mesh = torch.distributed.init_device_mesh("cpu", (2,))
 for layer in model.get_base_model().model.layers:
     fully_shard(layer, mesh=mesh)
 fully_shard(model, mesh=mesh)
 assert any(isinstance(p, DTensor) for p in model.parameters())
-loss = SftKl(2.0).compute(model, batch, shares([batch]))
-loss.backward()
+sharded = []
+for one in losses:
+    loss = one.compute(model, batch, shares([batch]))
+    loss.backward()
+    sharded.append(float(loss.detach()))
 assert all(p.grad is not None for p in model.parameters() if p.requires_grad)
 after = adapter_state(model)
 equal = before.keys() == after.keys() and all(torch.equal(before[k], after[k]) for k in before)
 if os.environ["RANK"] == "0":
-    print(json.dumps({"plain": plain, "sharded": float(loss.detach()), "equal": equal, "weights": len(after)}))
+    print(json.dumps({"plain": plain, "sharded": sharded, "equal": equal, "weights": len(after)}))
 torch.distributed.destroy_process_group()
 """
 

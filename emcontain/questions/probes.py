@@ -4,7 +4,8 @@ A source of probes or look-alikes is written as one word, like a question source
 
 - `built-in`: our own mild set, seven domains (those of arXiv:2511.14017), a `test` and a `train` split;
 - the path of a `.jsonl` file with the keys `id`, `domain`, `prompt` and optionally `split` (`test` where missing);
-- `https://…#sha256=<64 hex digits>`: such a file from the web, refused if its hash differs.
+- `https://…#sha256=<64 hex digits>`: such a file from the web, refused if its hash differs;
+- the name of a published set, or `NAME=FILE` for a local copy of it (see `public_sets`).
 
 Only `test` prompts are measured on; whatever trains a model uses `train`.
 """
@@ -20,6 +21,7 @@ from pydantic import Field, model_validator
 from emcontain.datafiles import Strict, read_jsonl, validate
 from emcontain.errors import UserError
 from emcontain.questions.bank import download
+from emcontain.questions.public_sets import Kind, load_public, names_set, public_sets
 
 Domain = Literal["cybersecurity", "safety", "toxicity", "bias", "sensitive", "medical_legal", "privacy"]
 Split = Literal["test", "train"]
@@ -30,6 +32,8 @@ DOMAINS: tuple[Domain, ...] = get_args(Domain)
 PROBES = Path(__file__).parent / "refusal_probes.jsonl"
 LOOK_ALIKES = Path(__file__).parent / "look_alikes.jsonl"
 CAPABILITY = Path(__file__).parent / "capability.jsonl"
+
+_KINDS: dict[Path, Kind] = {PROBES: "probes", LOOK_ALIKES: "look_alikes", CAPABILITY: "capability"}
 
 
 class Probe(Strict):
@@ -135,6 +139,8 @@ R = TypeVar("R", Probe, CapabilityItem)
 
 
 def _read(source: str, built_in: Path, model: type[R]) -> list[R]:
+    if names_set(source):
+        return [validate(model, row, row["id"]) for row in load_public(source, _KINDS[built_in]).rows]
     if source == "built-in":
         path = built_in
     elif source.startswith("https://"):
@@ -142,7 +148,10 @@ def _read(source: str, built_in: Path, model: type[R]) -> list[R]:
     elif Path(source).suffix == ".jsonl":
         path = Path(source)
     else:
-        raise UserError(f"source {source!r} is unknown: use 'built-in', a .jsonl file, or https://…#sha256=…")
+        sets = ", ".join(name for name, about in public_sets().items() if about.kind == _KINDS[built_in])
+        raise UserError(
+            f"source {source!r} is unknown: use 'built-in', a .jsonl file, https://…#sha256=… or one of {sets}"
+        )
     rows: list[R] = []
     seen: set[str] = set()
     for number, data in read_jsonl(path):

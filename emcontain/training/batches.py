@@ -30,8 +30,8 @@ class Share(NamedTuple):
 
 
 # By role: `inputs` for the model's forward, `keep` (columns that go through the LM head), `picked` (labelled positions
-# among rows x kept columns, flattened), `wanted` (their labels) and `rows`. Plain mappings, since the Trainer moves
-# those to the device.
+# among rows x kept columns, flattened), `wanted` (their labels), `row` (which row of the pass each of them is of) and
+# `rows` (how many rows count). Plain mappings, since the Trainer moves those to the device.
 RoleBatch = dict[str, Any]
 Batch = dict[Role, RoleBatch]
 
@@ -80,13 +80,16 @@ def pad(rows: Sequence[Encoded]) -> RoleBatch:
         mask[i, :n] = 1
     following = labels[:, 1:]
     keep = (following != IGNORE).any(0).nonzero()[:, 0]
-    kept = following[:, keep].flatten()
+    kept = following[:, keep]
+    row_of = (kept != IGNORE).nonzero()[:, 0]
+    kept = kept.flatten()
     picked = (kept != IGNORE).nonzero()[:, 0]
     return {
         "inputs": {"input_ids": ids, "attention_mask": mask},
         "keep": keep,
         "picked": picked,
         "wanted": kept[picked],
+        "row": row_of,
     }
 
 
@@ -112,6 +115,7 @@ def pack(rows: Sequence[Encoded]) -> RoleBatch:
         "keep": keep,
         "picked": torch.arange(len(keep)),
         "wanted": labels[keep + 1],
+        "row": torch.repeat_interleave(torch.arange(len(rows)), sizes)[keep + 1],
     }
 
 

@@ -15,9 +15,8 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from emcontain.training import objective
 from emcontain.training.batches import Batch, RoleBatch, Share
-from emcontain.training.objective import Objective, Role
+from emcontain.training.objective import Role
 
 # Positions whose fp32 logits are held at once; 512 of a vocabulary of 152,000 take 0.3 GB a copy.
 _AT_ONCE = 512
@@ -39,12 +38,15 @@ class Loss(Protocol):
 
 
 class Sft:
-    """See `emcontain.training.objective.Sft`."""
+    """See `emcontain.training.objective.Sft`; of the rows of any role."""
+
+    def __init__(self, role: Role = "train"):
+        self.role = role
 
     def compute(self, model: Any, batch: Batch, update: Mapping[Role, Share]) -> Tensor:
         """See `Loss.compute`."""
-        train = batch["train"]
-        return log_loss(answer_logits(model, train), train["wanted"]).sum() / update["train"].tokens
+        rows = batch[self.role]
+        return log_loss(answer_logits(model, rows), rows["wanted"]).sum() / update[self.role].tokens
 
 
 class SftKl:
@@ -61,13 +63,6 @@ class SftKl:
             base = answer_logits(model, retain)
         divergence = kl_from_base(answer_logits(model, retain), base).sum() / update["retain"].tokens
         return Sft().compute(model, batch, update) + self.weight * divergence
-
-
-def loss_of(wanted: Objective) -> Loss:
-    """The loss a recipe names."""
-    if isinstance(wanted, objective.SftKl):
-        return SftKl(wanted.weight)
-    return Sft()
 
 
 @contextmanager

@@ -12,11 +12,12 @@ import torch
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from emcontain.training.batches import Batch, Passes, Share, only, shares
-from emcontain.training.losses import Loss, loss_of
+from emcontain.training.losses import Loss
 from emcontain.training.objective import Role
 from emcontain.training.order import passes_of_run
 from emcontain.training.recipe import Recipe
 from emcontain.training.rows import Encoded
+from emcontain.training.unlearning import loss_of
 
 
 class LossTrainer(Trainer):  # type: ignore[misc]
