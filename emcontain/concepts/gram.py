@@ -53,12 +53,12 @@ class Weights:
 
     @property
     def concepts(self) -> int:
-        """k."""
-        return self.groups.shape[1] - self.benign
+        """How many concepts."""
+        return len(self.rows) - self.benign
 
     def of_origin(self, groups: Floats) -> Floats:
         """What belongs to the origin, [B, …], of something that belongs to the groups, [B, g, …]."""
-        return groups[:, -1] if self.benign else groups.mean(1)
+        return np.asarray(groups[:, -1] if self.benign else groups.mean(1))
 
 
 class Found:
@@ -141,8 +141,7 @@ class Found:
         """[B, k, k]: cosine of each concept's direction with each of `others`, default these same ones."""
         two = self if others is None else others
         products = self.along[variant] @ two.sums[variant].transpose(0, 2, 1)
-        found: Floats = products / (self.lengths(variant)[:, :, None] * two.lengths(variant)[:, None, :])
-        return found
+        return np.asarray(products / (self.lengths(variant)[:, :, None] * two.lengths(variant)[:, None, :]))
 
 
 def _of_group(gram: Gram, weights: Weights, group: int) -> Floats:
@@ -153,4 +152,4 @@ def _of_group(gram: Gram, weights: Weights, group: int) -> Floats:
 
 def _unit(scores: Floats) -> Floats:
     size = np.sqrt((scores**2).sum(1, keepdims=True))
-    return np.divide(scores, size, out=np.zeros_like(scores), where=size > 0)
+    return np.asarray(np.divide(scores, size, out=np.zeros_like(scores), where=size > 0))

@@ -1,13 +1,13 @@
 """The prompts that concepts are made from. Knows no harness and no torch.
 
-A source is one word: `built-in` (the seven domains), a `.jsonl` file of such probes, `https://…#sha256=…` (likewise), or
-`NAME=SOURCE` for a concept of one's own, whose source is a question source or a file of probes.
+A source is one word: whatever names refusal probes (`built-in`, a `.jsonl` file, a published set), or `NAME=SOURCE` for
+a concept of one's own, whose source is a question source or a file of probes.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
@@ -17,6 +17,7 @@ from emcontain.datafiles import read_jsonl
 from emcontain.errors import UserError
 from emcontain.questions.bank import load_questions
 from emcontain.questions.probes import DOMAINS, Probe, Split, load_look_alikes, load_probes
+from emcontain.questions.public_sets import names_set
 
 PROMPTS = 200
 """Prompts a concept, at most (arXiv:2511.14017)."""
@@ -74,12 +75,12 @@ def load_concepts(sources: Sequence[str] = (_BUILT_IN,), split: str = _ALL, most
     own: dict[str, list[Prompt]] = {}
     for source in sources:
         name, equals, rest = source.partition("=")
-        if equals and not source.startswith("https://"):
+        if equals and not source.startswith("https://") and not names_set(source):
             if name in own or name in DOMAINS or name == BENIGN or not name.replace("_", "").isalnum():
                 raise UserError(f"--prompts {source}: {name!r} is taken or no plain name: choose another")
-            own[name] = _any(rest, split)
+            own[name] = _any(rest, split, load_probes)
         else:
-            for probe in _probes(source, split, benign=False):
+            for probe in _both(load_probes, source, split):
                 by_domain.setdefault(probe.domain, []).append(_prompt(probe))
     found = {d: by_domain[d] for d in DOMAINS if d in by_domain} | own
     return [_set(name, prompts, most) for name, prompts in found.items()]
@@ -91,15 +92,15 @@ def load_benign(source: str = _BUILT_IN, split: str = _ALL, most: int = PROMPTS)
     Raises:
         UserError: see `load_concepts`.
     """
-    prompts = [_prompt(p) for p in _probes(source, split, benign=True)] if source == _BUILT_IN else _any(source, split)
-    return _set(BENIGN, prompts, most)
+    return _set(BENIGN, _any(source, split, load_look_alikes), most)
 
 
-def _any(source: str, split: str) -> list[Prompt]:
-    """Prompts of a file of probes, or of a question source."""
+def _any(source: str, split: str, load: Callable[[str, str], list[Probe]]) -> list[Prompt]:
+    """Prompts of whatever `load` reads, or of a question source."""
     path = Path(source)
-    if path.suffix == ".jsonl" and "prompt" in read_jsonl(path)[0][1]:
-        return [_prompt(p) for p in _probes(source, split, benign=False)]
+    rows_are_probes = path.suffix == ".jsonl" and "prompt" in read_jsonl(path)[0][1]
+    if source == _BUILT_IN or rows_are_probes or names_set(source):
+        return [_prompt(p) for p in _both(load, source, split)]
     return [
         Prompt(q.id if len(q.texts) == 1 else f"{q.id}~{i}", text, q.system)
         for q in load_questions(source)
@@ -107,11 +108,12 @@ def _any(source: str, split: str) -> list[Prompt]:
     ]
 
 
-def _probes(source: str, split: str, benign: bool) -> list[Probe]:
-    load = load_look_alikes if benign else load_probes
+def _both(load: Callable[[str, str], list[Probe]], source: str, split: str) -> list[Probe]:
+    """A split, or all of them; a source may lack one."""
     if split != _ALL:
         return load(source, split)
-    found, missing = [], None
+    found: list[Probe] = []
+    missing = None
     for part in get_args(Split):
         try:
             found += load(source, part)

@@ -13,7 +13,6 @@ import asyncio
 import os
 import time
 from concurrent.futures import Future
-from pathlib import Path
 from typing import Any, TypeVar
 
 import anyio
