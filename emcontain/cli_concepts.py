@@ -75,7 +75,7 @@ def concepts(
 
     reader = open_reader(model, system, dtype, chat_template)
     study = run_study(
-        model, reader, sets, plain, spread=runs, family=loaded, questions=asked, seed=seed, batch=batch,
+        reader, sets, plain, spread=runs, family=loaded, questions=asked, seed=seed, batch=batch,
         log=lambda line: click.echo(line, err=True),
     )  # fmt: skip
     if out is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -107,7 +108,7 @@ def test_a_layer_where_all_states_are_equal_has_no_direction() -> None:
 
 @pytest.mark.parametrize("benign", [BENIGN, None])
 def test_sums_over_the_gram_matrix_equal_plain_algebra(benign: slice | None) -> None:
-    states, _ = planted(2.0)
+    states, _ = planted(5.0)
     x = states[:, 1].astype(np.float64) if benign else states[:180, 1].astype(np.float64)
     layout = Layout(len(x), tuple(GROUPS), benign)
     drawn = layout.resampled(np.random.default_rng(1), 3)
@@ -133,7 +134,7 @@ def test_likeness_is_told_from_chance() -> None:
     assert alike > found.states.noise[1, 1] and alike > found.states.pile[1, 1]
     assert found.states.lower[1, 0, 1] < alike < found.states.upper[1, 0, 1]
     assert other < found.states.pile[1, 0]
-    assert (found.reliability[1] > 0.9).all()
+    assert (found.reliability[1] > 0.8).all()
 
 
 def test_labels_without_meaning_stay_inside_the_range_of_chance() -> None:
@@ -205,7 +206,11 @@ def test_the_command_from_prompts_to_page(tiny_llama: Path, tmp_path: Path) -> N
     tensors, facts = read_vectors(tmp_path / "out" / "bias.safetensors")
     assert tensors["mean_difference_benign"].shape == (3, 32) and facts.n == 9
     page = (tmp_path / "out" / "concepts.html").read_text()
-    assert "<script" not in page and "http" not in page.replace("http://www.w3.org", "")
+    assert "<script" not in page and set(re.findall(r"(?:https?:)?//[\w./-]+", page)) <= {
+        "http://www.w3.org/2000/svg",
+        "http://www.w3.org/1999/xlink",
+    }
+    assert str(tmp_path) not in page and str(tiny_llama.parent) not in page
     numbers = json.loads((tmp_path / "out" / "concepts.json").read_text())
     assert numbers["similarity"]["benign"]["pca"]["states"]["value"][0][0][0] is None
-    assert str(tmp_path) not in json.dumps(numbers["base"]) and len(numbers["moves"]["rungs"]) > 12
+    assert str(tiny_llama.parent) not in json.dumps(numbers) and len(numbers["moves"]["rungs"]) > 12

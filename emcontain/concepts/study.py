@@ -38,7 +38,8 @@ class ConceptStudy:
     """Everything that a run found.
 
     Attributes:
-        model: as the user wrote it. facts: base, adapter, system turn, number type, conventions, version.
+        model: what to call it, free of local paths.
+        facts: base, adapter, system turn, number type, conventions, version.
         sets: prompts of the concepts. benign: of the benign ones, or None.
         layers: number of states, layers of the model + 1.
         directions: per origin, `benign` and `others`. similarities: per origin and variant.
@@ -72,7 +73,6 @@ class ConceptStudy:
 
 
 def run_study(
-    model: str,
     reader: Reader,
     sets: Sequence[PromptSet],
     benign: PromptSet | None,
@@ -87,7 +87,6 @@ def run_study(
     """Read states and work everything out.
 
     Args:
-        model: what to call it.
         reader: the loaded model.
         sets: concepts, at least two.
         benign: benign prompts; None leaves the origin `others` alone.
@@ -138,7 +137,7 @@ def run_study(
         moves = family_moves(reader, family, questions, ruler, batch)
         log(f"  {len(moves.rungs)} rungs of {family.id} over {len(questions)} questions")
     return ConceptStudy(
-        model,
+        _name(reader),
         _facts(reader),
         tuple(sets),
         benign,
@@ -150,6 +149,11 @@ def run_study(
         agreement,
         moves,
     )
+
+
+def _name(reader: Reader) -> str:
+    base = reader.base.path.name if Path(reader.base.name).is_dir() else reader.base.name
+    return f"{base}:{reader.adapter.name}" if reader.adapter else base
 
 
 def _facts(reader: Reader) -> dict[str, Any]:
