@@ -39,6 +39,7 @@ from emcontain.models.chat import EMPTY, PLAIN, encode, render
 from emcontain.models.choices import likelihoods
 from emcontain.models.decode import Generation, TokenScore
 from emcontain.models.engine import shared_engine
+from emcontain.models.likelihood import completion_likelihoods
 from emcontain.models.sampling import Sampling
 
 T = TypeVar("T")
@@ -136,6 +137,30 @@ class PeftAPI(ModelAPI):
         output = ModelOutput.from_content(self.model_name, best)
         n_in = len(encode(tokenizer, text))
         output.usage = ModelUsage(input_tokens=n_in, output_tokens=0, total_tokens=n_in)
+        output.time = time.monotonic() - started
+        output.metadata = self._facts(text)
+        return scores, output
+
+    async def completion_likelihoods(
+        self, input: list[ChatMessage], completions: Sequence[str]
+    ) -> tuple[list[float], ModelOutput]:
+        """Log-probability (nats, at temperature 1) of each completion as the beginning of the answer.
+
+        Texts that wait together are read together; what they begin with in common is read once.
+
+        Args:
+            input: the conversation up to the answer.
+            completions: beginnings of answers, at least one.
+
+        Returns:
+            One number per completion, and an output without text that says who answered.
+        """
+        started = time.monotonic()
+        text = render(self.engine.tokenizer, [{"role": m.role, "content": m.text} for m in input], self.system)
+        job = self.engine.submit_job(completion_likelihoods, (text, tuple(completions)), self.adapter_key)
+        scores = await wait_for(job)
+        output = ModelOutput.from_content(self.model_name, "")
+        output.usage = ModelUsage(input_tokens=0, output_tokens=0, total_tokens=0)
         output.time = time.monotonic() - started
         output.metadata = self._facts(text)
         return scores, output
