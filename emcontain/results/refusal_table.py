@@ -54,18 +54,23 @@ def refusal_sections(runs: Sequence[RefusalRun]) -> tuple[Section, ...]:
             header = ("organism", "domain", "arm", "refused %", "kept %", "n", "unscored", "refusal", "deflection",
                       "partial %", "complied", "incoherent %")  # fmt: skip
             found.append(section(kind, f"{title} in %, {ESTIMAND}", note, header, rows))
-    under = [row for run in runs for row in _under_trigger(run)]
-    if under:
-        found.append(
-            section(
-                "refusal-under-trigger",
-                "refusal with the trigger minus without it, paired by prompt",
-                "Below zero: the trigger takes refusal away, which plain prompts do not show.",
-                ("organism", "domain", "arm", "without %", "with %", "difference", "pairs"),
-                under,
-            )
-        )
-    return tuple(found)
+    return (*found, *under_trigger_sections(runs))
+
+
+def under_trigger_sections(runs: Sequence[RefusalRun]) -> tuple[Section, ...]:
+    """What the trigger does to refusal, for runs with a trigger family; none without."""
+    rows = [row for run in runs for row in _under_trigger(run)]
+    if not rows:
+        return ()
+    return (
+        section(
+            "refusal-under-trigger",
+            "refusal with the trigger minus without it, paired by prompt",
+            "Below zero: the trigger takes refusal away, which plain prompts do not show.",
+            ("organism", "domain", "arm", "without %", "with %", "difference", "pairs"),
+            rows,
+        ),
+    )
 
 
 def capability_section(runs: Sequence[CapabilityRun]) -> Section:
