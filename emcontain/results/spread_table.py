@@ -105,10 +105,8 @@ def _contained_reading(contained: Contained, arm: ArmSpread) -> str:
         said = "with retain data refusal fell further"
     else:
         said = "not shown that retain data held refusal"
-    return (
-        f"{_under(f'{contained.retain} against {contained.without}', contained.arms, arm)}: {said}: all other domains together "
-        f"{interval(change)} points."
-    )
+    name = _under(f"{contained.retain} against {contained.without}", contained.arms, arm)
+    return f"{name}: {said}: all other domains together {interval(change)} points."
 
 
 def _domains(organism: OrganismSpread, arm: ArmSpread, aligned: str) -> Section:
