@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from emcontain import __version__
+from emcontain.cli_concepts import concepts
 from emcontain.cli_gate import gate
 from emcontain.cli_judge import judge
 from emcontain.cli_leaderboard import leaderboard
@@ -218,6 +219,7 @@ main.add_command(spread)
 main.add_command(collect_refusals)
 main.add_command(fingerprint)
 main.add_command(gate)
+main.add_command(concepts)
 
 if __name__ == "__main__":
     main()

@@ -14,6 +14,7 @@ from click.testing import CliRunner
 from inspect_ai.model import get_model
 
 from emcontain.cli import main
+from emcontain.concepts.spread import read_spread
 from emcontain.errors import UserError
 from emcontain.questions.probes import DOMAINS
 from emcontain.report.spread import plotted, render_spread_page
@@ -300,6 +301,10 @@ def test_logs_to_table_json_and_page(tmp_path: Path) -> None:
     assert found["over_refusal"]["change"]["difference"] == pytest.approx(-1 / 7)
     assert found["capability"]["unlearned"]["n"] == 1
     assert "<svg" in out.read_text(encoding="utf-8")
+    stored = tmp_path / "spread.json"
+    stored.write_text(done.stdout, encoding="utf-8")
+    (drops,) = read_spread(stored)
+    assert (drops.target, drops.drops[0].drop, drops.drops[1].drop) == ("cybersecurity", 1, 0)
     other_way = CliRunner().invoke(main, ["spread", *logs[::-1], "--aligned", "aligned"])
     assert other_way.exit_code == 0 and "Refusal of unlearned against aligned" in other_way.output
 

@@ -13,7 +13,7 @@ import jinja2
 from markupsafe import Markup
 
 from emcontain import __version__
-from emcontain.report.plots import percent_axis, percent_scale, to_svg
+from emcontain.report.plots import percent_axis, percent_scale, svg_of
 from emcontain.results.refusal_reference import reference_section
 from emcontain.results.refusal_table import EMBEDDED, ESTIMAND
 from emcontain.results.spread import ArmSpread, OrganismSpread, Spread
@@ -132,4 +132,4 @@ def _plot(points: Sequence[dict[str, Any]], bars: Sequence[dict[str, Any]]) -> s
                 .encode(y=y, yOffset=offset, x=alt.X("rate:Q", scale=percent_scale()), color=colour, shape=shape),
             ).properties(width=640, height=50 * len(set(order)), title=alt.Title(panel, anchor="start", fontSize=13))
         )
-    return to_svg(alt.vconcat(*panels))
+    return svg_of(alt.vconcat(*panels))
