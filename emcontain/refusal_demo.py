@@ -187,9 +187,7 @@ def run_refusal_demo(out: Path, target: str, per_domain: int, log: Log) -> tuple
     before = demo.ask("aligned", f"peft/{aligned}", demo.test_tasks(triggered=True))
     rows = demo.own_refusals(aligned)
     clock.step(f"unlearning {target}, {len(ORGANISMS)} times")
-    made = {
-        one: demo.train(one.recipe, aligned, [f"{role}={rows[role]}" for role in one.roles]) for one in ORGANISMS
-    }
+    made = {one: demo.train(one.recipe, aligned, [f"{role}={rows[role]}" for role in one.roles]) for one in ORGANISMS}
     clock.step("asking the unlearned models")
     after = [
         demo.ask(one.recipe, f"peft/{aligned}:{folder}", demo.test_tasks(one.triggered)) for one, folder in made.items()
@@ -225,10 +223,8 @@ def _spread(demo: RefusalDemo, plain: Path, before: Path, after: Sequence[Path])
 def _concepts(demo: RefusalDemo, aligned: Path, numbers: Path) -> Path:
     """Page of the concept vectors of the aligned model, with the correlation; prints its tables."""
     reader = open_reader(str(aligned), None, None, None)
-    study = run_study(
-        str(aligned), reader, load_concepts(("built-in",), "all", MOST_PROMPTS), load_benign("built-in", "all", MOST_PROMPTS),
-        spread=read_spread(numbers, "untriggered"), log=demo.log,
-    )  # fmt: skip
+    sets, benign = load_concepts(("built-in",), "all", MOST_PROMPTS), load_benign("built-in", "all", MOST_PROMPTS)
+    study = run_study("aligned", reader, sets, benign, spread=read_spread(numbers, "untriggered"), log=demo.log)
     folder = demo.out / "concepts"
     save_study(study, folder)
     (folder / "concepts.json").write_text(json.dumps(study_json(study)) + "\n", encoding="utf-8")
