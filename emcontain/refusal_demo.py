@@ -120,6 +120,7 @@ class RefusalDemo:
             max_samples=256,
             max_tasks=1,
             retry_attempts=0,
+            retry_immediate=False,
             display="none",
             log_level="error",
             log_dir_allow_dirty=True,
