@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -204,8 +205,9 @@ def run_refusal_demo(out: Path, target: str, per_domain: int, log: Log) -> tuple
 def _spread(demo: RefusalDemo, plain: Path, before: Path, after: Sequence[Path]) -> tuple[Path, Path]:
     """Page and JSON of the spread; prints its tables, and what the plain base refuses."""
     (base,) = read_all([plain]).refusal
-    refused = [a.refused for a in base.answers if a.refused is not None]
-    demo.log(f"  the plain base refused {sum(refused):.0f} of {len(refused)} prompts (grader {base.grader})")
+    kinds = Counter(a.category or "unscored" for a in base.answers)
+    told = ", ".join(f"{n} {kind}" for kind, n in kinds.most_common())
+    demo.log(f"  the plain base, {len(base.answers)} prompts, as the grader {base.grader} saw it: {told}")
     first, rest = read_all([before]), read_all(after)
     roles = Roles(
         first=names_of(first.refusal),
