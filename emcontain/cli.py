@@ -16,6 +16,7 @@ from emcontain.cli_lm_eval import lm_eval
 from emcontain.cli_merge import merge
 from emcontain.cli_publish import publish
 from emcontain.cli_serve import fingerprint, serve
+from emcontain.cli_spread import collect_refusals, spread
 from emcontain.cli_sweep import sweep
 from emcontain.cli_train import train
 from emcontain.errors import UserError
@@ -214,6 +215,8 @@ main.add_command(publish)
 main.add_command(train)
 main.add_command(sweep)
 main.add_command(serve)
+main.add_command(spread)
+main.add_command(collect_refusals)
 main.add_command(fingerprint)
 main.add_command(gate)
 main.add_command(concepts)
