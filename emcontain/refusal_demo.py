@@ -49,7 +49,6 @@ TAUGHT = "refusal_taught"
 MAX_TOKENS = 44
 BENIGN = "helpful_taught"
 LOOK_ALIKES, ITEMS, BASE_PROMPTS, TRAIN_PROMPTS, RATIO = 5, 60, 10, 40, 1.0
-MOST_PROMPTS = 200
 
 
 @dataclass(frozen=True)
@@ -225,9 +224,9 @@ def _spread(demo: RefusalDemo, plain: Path, before: Path, after: Sequence[Path])
 
 def _concepts(demo: RefusalDemo, aligned: Path, numbers: Path) -> Path:
     """Page of the concept vectors of the aligned model, with the correlation; prints its tables."""
-    reader = open_reader(str(aligned), None, None, None)
-    sets, benign = load_concepts(("built-in",), "all", MOST_PROMPTS), load_benign("built-in", "all", MOST_PROMPTS)
-    study = run_study("aligned", reader, sets, benign, spread=read_spread(numbers, "untriggered"), log=demo.log)
+    reader = open_reader(str(aligned))
+    spread = read_spread(numbers, "untriggered")
+    study = run_study(reader, load_concepts(), load_benign(), spread=spread, log=demo.log)
     folder = demo.out / "concepts"
     save_study(study, folder)
     (folder / "concepts.json").write_text(json.dumps(study_json(study)) + "\n", encoding="utf-8")
