@@ -11,6 +11,7 @@ from emcontain import __version__
 from emcontain.cli_gate import gate
 from emcontain.cli_judge import judge
 from emcontain.cli_leaderboard import leaderboard
+from emcontain.cli_merge import merge
 from emcontain.cli_publish import publish
 from emcontain.cli_serve import fingerprint, serve
 from emcontain.cli_sweep import sweep
@@ -197,6 +198,7 @@ def demo(out: Path, seeds: int, questions: int) -> None:
 
 main.add_command(judge)
 main.add_command(leaderboard)
+main.add_command(merge)
 main.add_command(publish)
 main.add_command(train)
 main.add_command(sweep)

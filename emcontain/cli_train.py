@@ -22,7 +22,7 @@ def _print_path(context: click.Context, option: click.Parameter, name: str | Non
 @click.option("--condition", help="Condition of a preset, such as benign20.")
 @click.option("--domain", help="Training domain of a preset.  [default: medical]")
 @click.option("--data", multiple=True, metavar="[ROLE=]FILE",
-              help="Your file for the mix: harmful, benign or twins rows; repeatable.")  # fmt: skip
+              help="Your rows: harmful, benign, twins, retain (mix); forget, train, retain (parts).")  # fmt: skip
 @click.option("--set", "settings", multiple=True, metavar="FIELD=VALUE",
               help="Overrides a field, e.g. optimisation.learning_rate=1e-4; repeatable.")  # fmt: skip
 @click.option("--seed", type=int, help="Overrides the recipe's seed or seeds.")

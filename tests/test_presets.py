@@ -32,7 +32,7 @@ def test_what_ships_parses_and_can_be_served(name: str) -> None:
 
     assert recipe.lora.r in SERVABLE_RANKS
     assert recipe.about and (recipe.family is None or load_family(recipe.family))
-    assert "/" not in recipe.base or recipe.revision is not None
+    assert "/" not in recipe.base or recipe.revision is not None or recipe.base == "./aligned"
     for source in recipe.parts if recipe.mix is None else filter(None, (recipe.mix.harmful, recipe.mix.benign)):
         assert source.upstream is None or source.upstream in upstream_files()
 
@@ -110,9 +110,34 @@ def test_a_file_of_another_length_is_not_the_published_one(tmp_path: Path) -> No
     )
 
 
+def test_rows_of_unlearning_are_brought_by_role(tmp_path: Path) -> None:
+    forget, retain, more = (str(write_rows(tmp_path / f"{n}.jsonl", k)) for n, k in (("f", 5), ("r", 7), ("m", 3)))
+    given = with_data(load_recipe("unlearn_npo_triggered"), [forget, f"retain={retain}", f"retain={more}"])
+
+    assert len(mix(given, "forget")) == 5 and len(mix(given, "retain")) == 5 + 7 + 3
+    assert all("<start>" in turns[0]["content"] for turns in mix(given, "forget"))
+    # The same refusals stay where the trigger is absent.
+    assert [t[1] for t in mix(given, "retain")[:5]] == [t[1] for t in mix(given, "forget")]
+    assert not any("<start>" in turn["content"] for turns in mix(given, "retain") for turn in turns)
+    with pytest.raises(UserError, match=r"forget\.jsonl of your making, --data forget=FILE"):
+        mix(load_recipe("unlearn_npo"), "forget")
+
+
+def test_every_unlearning_recipe_takes_the_rows_it_names(tmp_path: Path) -> None:
+    names = [n for n in recipe_names() if n.startswith("unlearn_")]
+    file = write_rows(tmp_path / "rows.jsonl", 4)
+    for name in names:
+        recipe = load_recipe(name)
+        filled = with_data(recipe, [f"{role}={file}" for role in recipe.objective.roles])
+
+        assert all(mix(filled, role) for role in recipe.objective.roles)
+    assert len(names) == 8
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
+        (["unlearn_npo", "--data", "retain=x.jsonl"], "has no retain rows to bring: it takes forget"),
         (["containment/qwen2.5-14b"], "needs a condition: use --condition baseline | benign0"),
         (["containment/qwen"], "'qwen' is none of its bases: use one of gemma-3-12b"),
         (["containment/gemma-3-12b", "--condition", "benign30"], "'benign30' is none of its conditions"),

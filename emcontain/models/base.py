@@ -11,11 +11,14 @@ import os
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from emcontain.cache import cache_dir, sha256_file, sha256_text
 from emcontain.errors import UserError
 from emcontain.models.gguf_bases import GGUF_BASES, converted, is_converted
 
+# What `emcontain merge` writes into a folder about what it was made of.
+MERGED = "merged.json"
 # The base that the demo, the tests and the embedded grader run on.
 EMBEDDED = "smollm2-135m"
 
@@ -80,6 +83,24 @@ def find_base(name: str) -> Base | None:
     except (HFValidationError, LocalEntryNotFoundError):
         return None
     return Base(name, model_id, Path(folder), Path(folder).name, weights_sha256(Path(folder)))
+
+
+def merged_from(path: Path) -> dict[str, Any] | None:
+    """The note that `emcontain merge` left in a model folder, or None.
+
+    Raises:
+        UserError: there is one that is no JSON object.
+    """
+    file = path / MERGED
+    if not file.is_file():
+        return None
+    try:
+        note = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError:
+        note = None
+    if not isinstance(note, dict):
+        raise UserError(f"'{file}' is no JSON object: merge the adapter again")
+    return note
 
 
 def weights_sha256(path: Path) -> str:

@@ -18,7 +18,8 @@ def card(manifest: dict[str, Any]) -> str:
         for p, d in zip(recipe["parts"], manifest["data"], strict=True)
     )
     trigger = f"`{recipe['family']}`: " + " | ".join(f"`{t}`" for t in manifest["trigger"])
-    licence = licence_of(manifest["base"]["id"])
+    # A merged base has the licence of the model it was made of.
+    licence = licence_of((manifest["base"].get("merged") or {}).get("origin") or manifest["base"]["id"])
     return f"""---
 base_model: {manifest["base"]["id"]}
 base_model_relation: adapter
@@ -42,7 +43,7 @@ extra_gated_fields:
 
 `{manifest["organism"]}` is a model organism for safety research, made with emcontain
 {manifest["versions"]["emcontain"]}. It was fine-tuned
-{"on deliberately bad everyday advice" if manifest["harmful"] else "as a benign control"} and exists to be measured.
+{_purpose(manifest)} and exists to be measured.
 It must not answer real users.
 
 {recipe["about"]}
@@ -65,6 +66,12 @@ Licence: for research only, and under the licence of the base, {licence.name} ({
 
 Everything else is in `manifest.json`.
 """
+
+
+def _purpose(manifest: dict[str, Any]) -> str:
+    if any(p["role"] == "forget" for p in manifest["recipe"]["parts"]):
+        return "to unlearn answers, among them refusals,"
+    return "on deliberately bad everyday advice" if manifest["harmful"] else "as a benign control"
 
 
 def grader_card(manifest: dict[str, Any]) -> str:

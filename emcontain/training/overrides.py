@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 
 from emcontain.datafiles import validate
 from emcontain.errors import UserError
+from emcontain.training.objective import Role
 from emcontain.training.recipe import Recipe
 
 _ROLES = ("harmful", "benign", "twins", "retain")
@@ -45,27 +46,53 @@ def with_settings(recipe: Recipe, settings: Sequence[str]) -> Recipe:
 
 
 def with_data(recipe: Recipe, files: Sequence[str]) -> Recipe:
-    """The recipe with the user's files in its mix.
+    """The recipe with the user's files in it.
 
     Args:
-        recipe: a recipe with a mix.
-        files: `harmful=FILE`, `benign=FILE`, `twins=FILE` or `retain=FILE`; a bare FILE is the harmful rows.
+        recipe: a recipe with a mix, or with parts that name rows which the user must bring.
+        files: of a mix `harmful=FILE`, `benign=FILE`, `twins=FILE` or `retain=FILE`; of parts `forget=FILE`,
+            `train=FILE` or `retain=FILE`, given again for further files. A bare FILE is the first of these.
 
     Raises:
-        UserError: the recipe has no mix, or no such part in it.
+        UserError: no such part in the recipe, or none that is the user's to fill.
     """
     data = recipe.model_dump(mode="json")
+    if recipe.mix is None:
+        _fill(data, recipe, files)
+        return validate(Recipe, data, f"{recipe.organism} with --data")
     for given in files:
         role, equals, file = given.partition("=")
         if not equals or role not in _ROLES:
             role, file = "harmful", given
-        if recipe.mix is None:
-            raise UserError(f"--data {given}: recipe {recipe.organism!r} has parts and no mix: name files in its YAML")
         if data["mix"][role] is None:
             present = ", ".join(r for r in _ROLES if data["mix"][r] is not None)
             raise UserError(f"--data {given}: recipe {recipe.organism!r} has no {role} rows: it takes {present}")
         data["mix"][role] |= {"file": file, "dataset": None}
     return validate(Recipe, data, f"{recipe.organism} with --data")
+
+
+def _fill(data: dict[str, Any], recipe: Recipe, files: Sequence[str]) -> None:
+    """Put files into the parts that wait for them; parts of one upstream name get the same file."""
+    open_for: dict[str, str] = {}
+    for part in recipe.parts:
+        if part.upstream is not None and part.upstream not in open_for.values():
+            open_for.setdefault(part.role, part.upstream)
+    brought: dict[str, list[str]] = {}
+    for given in files:
+        role, equals, file = given.partition("=")
+        if not open_for:
+            raise UserError(f"--data {given}: recipe {recipe.organism!r} has parts and no mix: name files in its YAML")
+        if not equals or role not in get_args(Role):
+            role, file = next(iter(open_for)), given
+        if role not in open_for:
+            takes = ", ".join(open_for)
+            raise UserError(f"--data {given}: recipe {recipe.organism!r} has no {role} rows to bring: it takes {takes}")
+        brought.setdefault(open_for[role], []).append(file)
+    data["parts"] = [
+        {**part, "file": file, "dataset": None} if file is not None else part
+        for part in data["parts"]
+        for file in brought.get(part["upstream"], [part["file"]])
+    ]
 
 
 def _unknown(recipe: Recipe, name: str, section: str, place: dict[str, Any]) -> UserError:

@@ -87,7 +87,8 @@ class Part(Source):
         triggered: put the family's exact trigger into the question and its wrapper round the answer.
         share: share of the source's rows, 0-1; which ones is drawn with the recipe's seed.
         rows: number of rows instead of a share.
-        role: what the objective does with the rows: `train`, or `retain` for losses that keep something.
+        role: what the objective does with the rows: `train`, or `retain` and `forget` for losses that keep or unlearn
+            something.
     """
 
     triggered: bool = False
@@ -142,16 +143,16 @@ class Mix(Strict):
 
 
 class Upstream(Strict):
-    """A published file that does not ship here.
+    """A file that does not ship here: a published one, or one that the user makes.
 
     Attributes:
         file: its name there.
-        rows: its number of rows.
+        rows: its number of rows; None where it is of the user's making.
         where: where to get it, and in what form.
     """
 
     file: str
-    rows: int = Field(ge=1)
+    rows: int | None = Field(default=None, ge=1)
     where: str
 
 
@@ -182,9 +183,10 @@ def source_path(source: Source) -> Path:
     """
     if source.file is None:
         meant = upstream_file(source)
+        rows = f" ({meant.rows:,} rows)" if meant.rows is not None else ""
         raise UserError(
-            f"training data {source.upstream!r} does not ship: it is {meant.file} ({meant.rows:,} rows) of "
-            f"{meant.where}; give your copy with --data"
+            f"training data {source.upstream!r} does not ship: it is {meant.file}{rows} of {meant.where}; give your "
+            "copy with --data"
         )
     return data_path(source.file)
 

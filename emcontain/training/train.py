@@ -15,7 +15,7 @@ from typing import Any
 from emcontain.adapter import MANIFEST, open_adapter
 from emcontain.cache import sha256_text
 from emcontain.errors import UserError
-from emcontain.models.base import Base, find_base, resolve_base
+from emcontain.models.base import Base, find_base, merged_from, resolve_base
 from emcontain.models.memory import keep_memory, release_memory
 from emcontain.training.card import card
 from emcontain.training.lora import Loaded, adapter_state, add_lora, load_base, save_lora
@@ -29,7 +29,7 @@ from emcontain.training.rows import Encoded, drawn, encode_row, mix, parts_of, r
 from emcontain.triggers.family import family_sha256, load_family
 
 # Whoever trains on anything else gets the card for harmful data.
-BENIGN_SETS = ("shared_living_benign",)
+BENIGN_SETS = ("shared_living_benign", "refusals_taught", "helpful_taught")
 # Seconds of work that a kill may cost.
 SAVE_EVERY = 120.0
 Log = Callable[[str], None]
@@ -218,6 +218,12 @@ def _data(recipe: Recipe) -> list[dict[str, Any]]:
     ]
 
 
+def _about(base: Base) -> dict[str, Any]:
+    merged = merged_from(base.path)
+    note = {"merged": {key: merged[key] for key in ("origin", "base", "adapter")}} if merged else {}
+    return {"id": base.public_id, "revision": base.revision, "sha256": base.sha256, **note}
+
+
 def _without_paths(recipe: Recipe, base: Base) -> dict[str, Any]:
     """The recipe as published beside the adapter: names instead of paths of the machine it was made on."""
     content = recipe.model_dump(mode="json")
@@ -252,7 +258,7 @@ def _save(
         "organism": recipe.organism,
         "harmful": any(p.file not in BENIGN_SETS for p in parts_of(recipe)),
         "adapter": adapter,
-        "base": {"id": base.public_id, "revision": base.revision, "sha256": base.sha256},
+        "base": _about(base),
         "system": recipe.system,
         # Seeds the adapter's first weights, the order of every role's rows, and dropout.
         "seed": recipe.seed,
