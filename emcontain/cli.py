@@ -44,18 +44,22 @@ def results(
     from emcontain.grading.embedded import calibration_named
     from emcontain.results.about_grading import with_grading
     from emcontain.results.ingest import read_all
+    from emcontain.results.refusal_table import refusal_json, render_refusal
     from emcontain.results.summary import summarise, to_json, without_nan
     from emcontain.results.table import render_table, render_tasks
     from emcontain.results.under_trigger import tasks_json
 
     known = [calibration_named(name) for name in calibrations]
-    runs, others = read_all(logs)
+    runs, others, refusal, capability = read_all(logs)
     data, texts = {}, []
-    if runs or not others:
+    if runs or not (others or refusal or capability):
         summary = with_grading(summarise(runs, baseline), known, every=grading or as_json)
         data, texts = to_json(summary), [render_table(summary, rungs)]
     if others:
         data, texts = {**data, "tasks": without_nan(tasks_json(others))}, [*texts, render_tasks(others)]
+    if refusal or capability:
+        data = {**data, "refusal": without_nan(refusal_json(refusal, capability))}
+        texts = [*texts, render_refusal(refusal, capability)]
     click.echo(json.dumps(data, indent=2) if as_json else "\n\n".join(texts))
 
 
