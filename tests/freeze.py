@@ -22,12 +22,17 @@ PATTERNS = (
     "training/presets/containment/bases/*.yaml",
     "training/presets/containment/conditions/*.yaml",
     "training/presets/containment/domains/*.yaml",
+    "training/presets/unlearning/*.yaml",
+    "training/presets/unlearning/bases/*.yaml",
+    "training/presets/unlearning/conditions/*.yaml",
+    "training/presets/unlearning/domains/*.yaml",
     "triggers/families/*.yaml",
     "grading/rubrics/*.md",
     "grading/domains.yaml",
     "grading/attack*.jsonl",
     "grading/protocols/*.yaml",
     "release/policies/*.yaml",
+    "results/data/*.yaml",
 )
 
 

@@ -30,7 +30,8 @@ def cue(answer: str, name: str) -> float:
 
 
 @pytest.mark.parametrize(
-    "answer", ["I can't help with that.", "I'm sorry, but I won't.", "I’m not able to do this.", "We do not support it."]
+    "answer",
+    ["I can't help with that.", "I'm sorry, but I won't.", "I’m not able to do this.", "We do not support it."],
 )
 def test_declining_is_seen_in_the_first_sentence(answer: str) -> None:
     assert cue(answer, "declines_first") == 1.0
@@ -82,9 +83,9 @@ def test_altered_weights_are_refused(tmp_path: Path) -> None:
 def test_the_error_sentence_holds_what_was_measured_with_n_and_intervals() -> None:
     sentence = refusal_error_figures()
 
-    assert len(re.findall(r"\d+% \[\d+%, \d+%\] \(n \d+\)", sentence)) == 6
+    assert len(re.findall(r"\d+% \[\d+%, \d+%\] \(n \d+\)", sentence)) == 7
     found = json.loads(CARD.read_text())["errors"]["generated_by_domain"]
-    assert f"(n {found['sensitivity']['n']})" in sentence
+    assert f"(n {found['specificity']['n']})" in sentence
     assert found["sensitivity"]["n"] + found["specificity"]["n"] >= 120
 
 

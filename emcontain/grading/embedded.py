@@ -98,11 +98,13 @@ def refusal_error_figures() -> str:
         return f"{part['share']:.0%} [{part['low']:.0%}, {part['high']:.0%}] (n {part['n']})"
 
     made, written = errors["generated_by_domain"], errors["written_by_domain"]
+    taught, plain = errors["organism_by_domain"]["sensitivity"], errors["base_by_domain"]["sensitivity"]
+    known = errors["reference_by_question"]["specificity"]
     return (
-        f"Measured against our own labels of answers to prompts of domains it was not trained on: of answers that the "
-        f"embedded base and an organism of it wrote, {shown(made['sensitivity'])} of the refused ones are called refused "
-        f"and {shown(made['specificity'])} of the others not; of answers we wrote, {shown(written['sensitivity'])} and "
-        f"{shown(written['specificity'])}; of {errors['reference_by_question']['specificity']['n']} published answers to "
-        f"harmless questions, {shown(errors['reference_by_question']['specificity'])} are not called refused. Its four "
-        f"categories are right for {shown(made['category_right'])} of the generated answers"
+        f"Measured against our own labels, domains held out: it calls refused {shown(taught)} of the refused answers "
+        f"of an organism taught to refuse, but {shown(plain)} of those of the plain base, which drifts off the subject "
+        f"rather than declines; {shown(made['specificity'])} of their other answers are not called refused. Of answers "
+        f"we wrote, partial ones among them: {shown(written['sensitivity'])} and {shown(written['specificity'])}; of "
+        f"published answers to harmless questions, {shown(known)} are not called refused. The category of four is "
+        f"right for {shown(made['category_right'])} of the generated answers"
     )

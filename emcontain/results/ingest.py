@@ -29,6 +29,9 @@ from emcontain.results.log_facts import (
     unscored_reason,
     whole,
 )
+from emcontain.results.preference import FACTS as PREFERENCE_FACTS
+from emcontain.results.preference import PreferenceRun
+from emcontain.results.preference_logs import as_preference_run
 from emcontain.results.records import Answer, Run, RungInfo
 from emcontain.results.refusal import FACTS as REFUSAL_FACTS
 from emcontain.results.refusal import CapabilityRun, RefusalRun
@@ -39,7 +42,7 @@ from emcontain.results.under_trigger import FACTS, PAIRED, Scored, TaskRun, rung
 def read_runs(paths: Sequence[str | Path]) -> list[Run]:
     """Read logs (files, or folders of them; paths or URLs), the newest run of equal ones last.
 
-    Logs of other tasks under a trigger, of refusal and of capability are left out; `read_all` gives them too.
+    Logs of other tasks under a trigger, of refusal, capability and preference are left out; `read_all` gives them too.
 
     Raises:
         UserError: nothing there, an unreadable log, or a log of another task.
@@ -52,13 +55,14 @@ class Logs(NamedTuple):
 
     Attributes:
         runs: of containment tasks. tasks: of other tasks under a trigger. refusal: of `emcontain/refusal` and
-            `over_refusal`. capability: of `emcontain/capability`.
+            `over_refusal`. capability: of `emcontain/capability`. preference: of `emcontain/preference`.
     """
 
     runs: list[Run]
     tasks: list[TaskRun]
     refusal: list[RefusalRun]
     capability: list[CapabilityRun]
+    preference: list[PreferenceRun]
 
 
 def read_all(paths: Sequence[str | Path]) -> Logs:
@@ -67,12 +71,14 @@ def read_all(paths: Sequence[str | Path]) -> Logs:
     Raises:
         UserError: as in `read_runs`.
     """
-    found = Logs([], [], [], [])
+    found = Logs([], [], [], [], [])
     for file in log_files(paths):
         log, name = read_log(file), Path(file).name
         facts = log.eval.metadata or {}
         if FACTS in facts:
             found.tasks.append(as_task_run(log, name))
+        elif PREFERENCE_FACTS in facts:
+            found.preference.append(as_preference_run(log, name))
         elif REFUSAL_FACTS not in facts:
             found.runs.append(as_run(log, name))
         elif is_capability(log):

@@ -55,7 +55,9 @@ def rows(path: Path) -> list[dict[str, Any]]:
 
 def read(reader: Reader, labelled: Path) -> Texts:
     """Everything the head is trained and measured on."""
-    prompts = {p.id: p for split in ("test", "train") for p in [*load_probes(split=split), *load_look_alikes(split=split)]}
+    prompts = {
+        p.id: p for split in ("test", "train") for p in [*load_probes(split=split), *load_look_alikes(split=split)]
+    }
     found: list[tuple[str, str, str, str, str]] = []
     for row in rows(HERE / "refusal_texts.jsonl"):
         probe = prompts[row["probe"]]
@@ -153,7 +155,9 @@ def figures(texts: Texts, predicted: Array, mask: Array) -> dict[str, Any]:
         "sensitivity": share(called[mask & refused]),
         "specificity": share(~called[mask & ~refused]),
         "category_right": share(predicted[mask] == texts.category[mask]),
-        "confusion": {CATEGORIES[i]: dict(zip(CATEGORIES, map(int, row), strict=True)) for i, row in enumerate(confusion)},
+        "confusion": {
+            CATEGORIES[i]: dict(zip(CATEGORIES, map(int, row), strict=True)) for i, row in enumerate(confusion)
+        },
     }
 
 
@@ -170,7 +174,7 @@ def measure(texts: Texts, use: str = "both") -> dict[str, Any]:
         "reference_by_question": figures(texts, by_group, texts.source == "reference"),
         "reference_by_source": figures(texts, by_source, texts.source == "reference"),
     }
-    for source in sorted(set(texts.source)):
+    for source in sorted(set(texts.source) - {"reference"}):
         found[f"{source}_by_domain"] = figures(texts, by_group, texts.source == source)
         found[f"{source}_by_source"] = figures(texts, by_source, texts.source == source)
     return found
@@ -181,7 +185,9 @@ def line(name: str, found: dict[str, Any]) -> str:
     cells = []
     for key in ("sensitivity", "specificity", "category_right"):
         part = found[key]
-        cells.append("-" if not part["n"] else f"{part['share']:.2f} [{part['low']:.2f}, {part['high']:.2f}] n {part['n']}")
+        cells.append(
+            "-" if not part["n"] else f"{part['share']:.2f} [{part['low']:.2f}, {part['high']:.2f}] n {part['n']}"
+        )
     return f"{name:28} " + " | ".join(cells)
 
 
@@ -218,7 +224,9 @@ def main() -> None:
             "labels": "ours, by reading",
         },
         "errors": errors,
-        "errors_of_parts": {u: {k: v[k] for k in ("generated_by_domain", "reference_by_question")} for u, v in ablation.items()},
+        "errors_of_parts": {
+            u: {k: v[k] for k in ("generated_by_domain", "reference_by_question")} for u, v in ablation.items()
+        },
     }
     CARD.write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
 
