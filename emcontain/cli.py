@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from emcontain import __version__
+from emcontain.cli_concepts import concepts
 from emcontain.cli_gate import gate
 from emcontain.cli_judge import judge
 from emcontain.cli_leaderboard import leaderboard
@@ -215,6 +216,7 @@ main.add_command(sweep)
 main.add_command(serve)
 main.add_command(fingerprint)
 main.add_command(gate)
+main.add_command(concepts)
 
 if __name__ == "__main__":
     main()

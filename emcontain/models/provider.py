@@ -14,7 +14,6 @@ import os
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future
-from pathlib import Path
 from typing import Any, TypeVar
 
 import anyio
@@ -35,6 +34,7 @@ from inspect_ai.tool import ToolChoice, ToolInfo
 from emcontain.adapter import Adapter, open_adapter
 from emcontain.cache import sha256_text
 from emcontain.errors import UserError
+from emcontain.models.base import split_model_name
 from emcontain.models.chat import EMPTY, PLAIN, encode, render
 from emcontain.models.choices import likelihoods
 from emcontain.models.decode import Generation, TokenScore
@@ -49,16 +49,6 @@ _NOT_SUPPORTED = {
     "frequency_penalty": 0, "presence_penalty": 0, "logit_bias": {}, "num_choices": 1, "best_of": 1,
     "response_schema": None, "prompt_logprobs": None,
 }  # fmt: skip
-
-
-def split_model_name(name: str) -> tuple[str, str | None]:
-    """Split `<base>[:<adapter folder>]`; a name that is itself a folder has no adapter part."""
-    if Path(name).is_dir():
-        return name, None
-    base, colon, adapter = name.partition(":")
-    if colon and not adapter:
-        raise UserError(f"model 'peft/{name}' ends in ':' without an adapter folder: add one or drop the ':'")
-    return base, adapter or None
 
 
 class PeftAPI(ModelAPI):
