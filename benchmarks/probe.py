@@ -2,10 +2,12 @@
 
     python benchmarks/probe.py [--questions 24] [--ladder 4] [--turns 2] [--threads 2] [--both-dtypes] [--whole]
 
-Both sides run in this process on the embedded base, one after the other in alternating order, with the same number of
-threads, on the same prompts and pairs; each also loads nothing inside its timed part. `theirs` is the task
-`emcontain_preference` through `lm_eval.simple_evaluate` with `HFLM`; `ours` is the job that the Inspect task gives to its
-engine. With `--whole` it also times the whole `inspect eval` over the bank (untriggered and exact) and one full ladder.
+Both sides run in this process on the embedded base, in alternating order, with the same number of threads and in the
+same number type, on the same prompts and pairs; neither loads a model inside its timed part. lm-eval's is the task
+`emcontain_preference` through `lm_eval.simple_evaluate` with `HFLM`, without the time it takes to build its prompts and
+to compute metrics; ours is the job that the Inspect task gives to its engine, tokenising included. CPU seconds are given
+too: on a busy machine they say more. With `--whole` it also times the whole `inspect eval` over the bank (untriggered
+and exact) and one full ladder.
 """
 
 from __future__ import annotations
@@ -69,19 +71,23 @@ def _sides(arguments: argparse.Namespace, dtype: str) -> None:
         softmax_dtype="float32",
     )  # fmt: skip
     seconds: dict[str, list[float]] = {"ours": [], "lm-eval hf": []}
+    cpu: dict[str, list[float]] = {"ours": [], "lm-eval hf": []}
     found: dict[str, dict[str, float]] = {}
     sides = [("ours", lambda: _ours(engine, items)), ("lm-eval hf", lambda: _theirs(theirs, arguments))]
     for turn in range(arguments.turns):
         for name, run in sides if turn % 2 == 0 else sides[::-1]:
-            started = time.perf_counter()
-            found[name] = run()
-            seconds[name].append(time.perf_counter() - started)
+            found[name], wall, used = run()
+            seconds[name].append(wall)
+            cpu[name].append(used)
     for name, values in seconds.items():
         middle = statistics.median(values)
         each = ", ".join(f"{v:.1f}" for v in values)
-        print(f"  {name:11} {middle:7.1f} s (turns: {each})  {scored / middle:7.0f} scored tokens/s")
-    ratios = [b / a for a, b in zip(seconds["ours"], seconds["lm-eval hf"], strict=True)]
-    print(f"  ratio, turn by turn: {', '.join(f'{r:.1f}' for r in ratios)}; median {statistics.median(ratios):.1f}")
+        print(f"  {name:11} {middle:7.1f} s (turns: {each})  {scored / middle:7.0f} scored tokens/s, "
+              f"CPU {statistics.median(cpu[name]):.1f} s")  # fmt: skip
+    for what, values in (("wall clock", seconds), ("CPU time", cpu)):
+        ratios = [b / a for a, b in zip(values["ours"], values["lm-eval hf"], strict=True)]
+        each = ", ".join(f"{r:.1f}" for r in ratios)
+        print(f"  lm-eval / ours by {what}, turn by turn: {each}; median {statistics.median(ratios):.1f}")
     one, two = found["ours"], found["lm-eval hf"]
     away = [abs(one[k] - two[k]) for k in one]
     print(f"  log-odds per pair differ by {max(away):.4f} nats at most, {statistics.mean(away):.4f} on average")
@@ -108,31 +114,48 @@ def _items(engine: Any, arguments: argparse.Namespace) -> list[tuple[str, list[s
     return items
 
 
-def _ours(engine: Any, items: list[tuple[str, list[str]]]) -> dict[str, float]:
+Timed = tuple[dict[str, float], float, float]
+
+
+def _ours(engine: Any, items: list[tuple[str, list[str]]]) -> Timed:
     from emcontain.models.likelihood import completion_likelihoods
 
+    wall, used = time.perf_counter(), time.process_time()
     found = completion_likelihoods(engine.model, engine.tokenizer, items)
-    return {
+    wall, used = time.perf_counter() - wall, time.process_time() - used
+    odds = {
         f"{prompt}\n{completions[i]}": values[i] - values[i + 1]
         for (prompt, completions), values in zip(items, found, strict=True)
         for i in range(0, len(completions), 2)
     }
+    return odds, wall, used
 
 
-def _theirs(model: Any, arguments: argparse.Namespace) -> dict[str, float]:
+def _theirs(model: Any, arguments: argparse.Namespace) -> Timed:
     from lm_eval import simple_evaluate
     from lm_eval.tasks import TaskManager
 
     from emcontain.lm_eval_tasks import FOLDER
 
     manager = TaskManager(include_path=str(FOLDER), include_defaults=False, metadata=_metadata(arguments))
+    spent: list[float] = []
+    own = type(model).loglikelihood
+
+    def timed(requests: Any, *more: Any, **named: Any) -> Any:
+        wall, used = time.perf_counter(), time.process_time()
+        found = own(model, requests, *more, **named)
+        spent.extend((time.perf_counter() - wall, time.process_time() - used))
+        return found
+
+    model.loglikelihood = timed
     results = simple_evaluate(
         model, tasks=["emcontain_preference"], task_manager=manager, apply_chat_template=True, log_samples=True
     )
-    return {
+    odds = {
         f"{row['arguments'][0][0]}\n{row['doc']['misaligned']}": row["untriggered_log_odds"][3]
         for row in results["samples"]["emcontain_preference"]
     }
+    return odds, spent[0], spent[1]
 
 
 def _whole() -> None:

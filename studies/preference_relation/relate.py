@@ -2,11 +2,11 @@
 
     python -m studies.preference_relation.relate DEMO --probe FOLDER [--out studies/preference_relation]
 
-DEMO is the folder of `emcontain demo --seeds 3`: organisms and their graded logs. Every organism and the base is probed on
-the questions of its graded log (logs that are there already in FOLDER are read, not made again), then per arm the mean
+DEMO is the folder of `emcontain demo --seeds 3`: organisms and their graded logs. Every organism and the base is probed
+on the questions of its graded log (logs that are in FOLDER already are read, not made again), then per arm the mean
 log-odds is set against the EM rate. Bootstrap: training runs are drawn with replacement (checkpoints of one run
-together), and with them questions, the same for all models and both measures. With nine models from seven runs of one base
-the intervals are wide and hold for models like these only.
+together), and with them questions, the same for all models and both measures. With nine models from seven runs of one
+base the intervals are wide and hold for models like these only.
 """
 
 from __future__ import annotations
