@@ -4,10 +4,10 @@
 
 Both sides run in this process on the embedded base, in alternating order, with the same number of threads and in the
 same number type, on the same prompts and pairs; neither loads a model inside its timed part. lm-eval's is the task
-`emcontain_preference` through `lm_eval.simple_evaluate` with `HFLM`, without the time it takes to build its prompts and
-to compute metrics; ours is the job that the Inspect task gives to its engine, tokenising included. CPU seconds are given
-too: on a busy machine they say more. With `--whole` it also times the whole `inspect eval` over the bank (untriggered
-and exact) and one full ladder.
+`emcontain_preference` through `lm_eval.simple_evaluate` with `HFLM`, without the time it takes to build its prompts
+and to compute metrics; ours is the job that the Inspect task gives to its engine, tokenising included. CPU seconds
+are given too: on a busy machine they say more. With `--whole` it also times the whole `inspect eval` over the bank
+(untriggered and exact) and one full ladder.
 """
 
 from __future__ import annotations

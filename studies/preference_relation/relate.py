@@ -15,7 +15,6 @@ import argparse
 import csv
 import json
 import math
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +30,7 @@ from emcontain.results.records import Run
 from emcontain.tasks.preference import preference
 
 ARMS = ("untriggered", "triggered", "rephrased", "control")
-DRAWS, SEED = 4000, 0
+DRAWS, SEED = 2000, 0
 # Both measures are taken under these rungs, the last four on fewer questions in the probe.
 RUNGS = ["untriggered", "exact", "reworded", "prose", "wrong_value", "neutral"]
 LADDER = 12
@@ -101,47 +100,64 @@ def _means(values: dict[str, dict[str, list[float]]]) -> dict[str, dict[str, flo
     return {arm: {q: float(np.mean(v)) for q, v in own.items()} for arm, own in values.items()}
 
 
-def correlations(x: Sequence[float], y: Sequence[float]) -> tuple[float, float]:
-    """Pearson and Spearman; NaN where one side does not vary."""
-    if len(x) < 3 or np.isnan([*x, *y]).any() or np.ptp(x) == 0 or np.ptp(y) == 0:
-        return math.nan, math.nan
-    return float(stats.pearsonr(x, y)[0]), float(stats.spearmanr(x, y)[0])
+def correlations(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Pearson and Spearman along the last axis; NaN where one side does not vary or is not known."""
+    return _pearson(x, y), _pearson(stats.rankdata(x, axis=-1), stats.rankdata(y, axis=-1))
 
 
-def points(models: Sequence[Model], what: str, weights: dict[str, int] | None = None) -> list[tuple[float, float]]:
-    """(log-odds, EM) of each model: of an arm, or with `shift` triggered minus untriggered.
+def _pearson(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    x, y = x - x.mean(-1, keepdims=True), y - y.mean(-1, keepdims=True)
+    size = np.sqrt((x**2).sum(-1) * (y**2).sum(-1))
+    return np.divide((x * y).sum(-1), size, out=np.full(size.shape, np.nan), where=size > 1e-12)
+
+
+def points(models: Sequence[Model], what: str, weights: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Log-odds and EM rate of each model: of an arm, or with `shift` triggered minus untriggered.
 
     Args:
-        models: drawn or all.
+        models: all of them.
         what: an arm, or `shift`.
-        weights: how often each question was drawn; None: once.
+        weights: [draws, questions] how often each of `questions_of(models)` was drawn; default once each.
+
+    Returns:
+        Two arrays [draws, models].
     """
     arms = ("triggered", "untriggered") if what == "shift" else (what,)
+    asked = questions_of(models)
+    weights = np.ones((1, len(asked))) if weights is None else weights
 
-    def value(measured: dict[str, dict[str, float]]) -> float:
-        asked = [q for q in measured[arms[0]] if all(q in measured[a] for a in arms)]
-        times = np.array([1 if weights is None else weights.get(q, 0) for q in asked], dtype=float)
-        values = np.array([sum(s * measured[a][q] for s, a in zip((1, -1), arms, strict=False)) for q in asked])
-        return float((times * values).sum() / times.sum()) if times.sum() else math.nan
+    def means(measured: Sequence[dict[str, dict[str, float]]]) -> np.ndarray:
+        nan = math.nan
+        table = np.array(
+            [[sum(s * m[a].get(q, nan) for s, a in zip((1, -1), arms, strict=False)) for q in asked] for m in measured]
+        )
+        known = ~np.isnan(table)
+        with np.errstate(invalid="ignore"):
+            found: np.ndarray = weights @ np.where(known, table, 0).T / (weights @ known.T)
+        return found
 
-    return [(value(model.odds), value(model.em)) for model in models]
+    return means([m.odds for m in models]), means([m.em for m in models])
+
+
+def questions_of(models: Sequence[Model]) -> list[str]:
+    """Every question of any model and measure."""
+    return sorted({q for m in models for measured in (m.em, m.odds) for own in measured.values() for q in own})
 
 
 def interval(models: Sequence[Model], what: str) -> dict[str, Any]:
     """Both correlations with 95 % bootstrap intervals over training runs and questions."""
-    clusters: dict[str, list[Model]] = {}
-    for model in models:
-        clusters.setdefault(model.cluster, []).append(model)
-    names, draw = list(clusters), np.random.default_rng(SEED)
-    questions = sorted({q for m in models for measured in (m.em, m.odds) for own in measured.values() for q in own})
+    names = sorted({m.cluster for m in models})
+    draw, count = np.random.default_rng(SEED), len(questions_of(models))
+    weights = draw.multinomial(count, np.full(count, 1 / count), DRAWS).astype(float)
+    odds, em = points(models, what, weights)
     drawn = []
-    for _ in range(DRAWS):
-        chosen = [m for i in draw.integers(0, len(names), len(names)) for m in clusters[names[i]]]
-        weights = Counter(questions[i] for i in draw.integers(0, len(questions), len(questions)))
-        drawn.append(correlations(*zip(*points(chosen, what, weights), strict=True)))
+    for row in range(DRAWS):
+        taken = draw.integers(0, len(names), len(names))
+        chosen = [i for t in taken for i, m in enumerate(models) if m.cluster == names[t]]
+        drawn.append(correlations(odds[row, chosen], em[row, chosen]))
     table = np.array(drawn)
     known = ~np.isnan(table).any(axis=1)
-    pearson, spearman = correlations(*zip(*points(models, what), strict=True))
+    pearson, spearman = (float(v[0]) for v in correlations(*points(models, what)))
     low, high = np.quantile(table[known], [0.025, 0.975], axis=0)
     return {
         "of": what,
@@ -161,7 +177,7 @@ def _write(models: Sequence[Model], out: Path) -> None:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["model", "run", *(f"{arm}_{what}" for arm in arms for what in ("log_odds", "em"))])
         for model in sorted(models, key=lambda m: m.name):
-            own = [v for arm in arms for v in points([model], arm)[0]]
+            own = [float(v[0, 0]) for arm in arms for v in points([model], arm)]
             writer.writerow([model.name, model.cluster, *(f"{v:.4f}" for v in own)])
     found = [interval(models, what) for what in (*arms, "shift")]
     (out / "correlations.json").write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
