@@ -8,9 +8,11 @@ from pathlib import Path
 import click
 
 from emcontain import __version__
+from emcontain.cli_concepts import concepts
 from emcontain.cli_gate import gate
 from emcontain.cli_judge import judge
 from emcontain.cli_leaderboard import leaderboard
+from emcontain.cli_lm_eval import lm_eval
 from emcontain.cli_merge import merge
 from emcontain.cli_publish import publish
 from emcontain.cli_serve import fingerprint, serve
@@ -44,18 +46,26 @@ def results(
     from emcontain.grading.embedded import calibration_named
     from emcontain.results.about_grading import with_grading
     from emcontain.results.ingest import read_all
+    from emcontain.results.preference import preference_json
+    from emcontain.results.refusal_table import refusal_json, render_refusal
     from emcontain.results.summary import summarise, to_json, without_nan
-    from emcontain.results.table import render_table, render_tasks
+    from emcontain.results.table import render_preference, render_table, render_tasks
     from emcontain.results.under_trigger import tasks_json
 
     known = [calibration_named(name) for name in calibrations]
-    runs, others = read_all(logs)
+    runs, others, refusal, capability, preference = read_all(logs)
     data, texts = {}, []
-    if runs or not others:
+    if runs or not (others or refusal or capability or preference):
         summary = with_grading(summarise(runs, baseline), known, every=grading or as_json)
         data, texts = to_json(summary), [render_table(summary, rungs)]
     if others:
         data, texts = {**data, "tasks": without_nan(tasks_json(others))}, [*texts, render_tasks(others)]
+    if refusal or capability:
+        data = {**data, "refusal": without_nan(refusal_json(refusal, capability))}
+        texts = [*texts, render_refusal(refusal, capability)]
+    if preference:
+        data = {**data, "preference": without_nan(preference_json(preference))}
+        texts = [*texts, render_preference(preference, rungs)]
     click.echo(json.dumps(data, indent=2) if as_json else "\n\n".join(texts))
 
 
@@ -198,6 +208,7 @@ def demo(out: Path, seeds: int, questions: int) -> None:
 
 main.add_command(judge)
 main.add_command(leaderboard)
+main.add_command(lm_eval)
 main.add_command(merge)
 main.add_command(publish)
 main.add_command(train)
@@ -205,6 +216,7 @@ main.add_command(sweep)
 main.add_command(serve)
 main.add_command(fingerprint)
 main.add_command(gate)
+main.add_command(concepts)
 
 if __name__ == "__main__":
     main()

@@ -20,13 +20,15 @@ def _print_path(context: click.Context, option: click.Parameter, name: str | Non
 @click.argument("recipe")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the adapter; with several seeds OUT-seed0 ….")
 @click.option("--condition", help="Condition of a preset, such as benign20.")
-@click.option("--domain", help="Training domain of a preset.  [default: medical]")
+@click.option("--domain", help="Training domain of a preset.  [default: medical, cyber]")
 @click.option("--data", multiple=True, metavar="[ROLE=]FILE",
               help="Your rows: harmful, benign, twins, retain (mix); forget, train, retain (parts).")  # fmt: skip
 @click.option("--set", "settings", multiple=True, metavar="FIELD=VALUE",
               help="Overrides a field, e.g. optimisation.learning_rate=1e-4; repeatable.")  # fmt: skip
 @click.option("--seed", type=int, help="Overrides the recipe's seed or seeds.")
 @click.option("--base", help="Overrides the recipe's base model and revision.")
+@click.option("--grid", is_flag=True, help="Every setting of the grid of a preset's paper, each into OUT-<setting>.")
+@click.option("--plan", "plan_only", is_flag=True, help="List what --grid would train and stop.")
 @click.option("--print-config", is_flag=True, help="Print the full recipe and stop.")
 @click.option("--save-every", type=click.FloatRange(min=0), default=120.0, show_default=True, metavar="SECONDS",
               help="Time between the states that a killed run goes on from.")  # fmt: skip
@@ -41,10 +43,12 @@ def train(
     settings: tuple[str, ...],
     seed: int | None,
     base: str | None,
+    grid: bool,
+    plan_only: bool,
     print_config: bool,
     save_every: float,
 ) -> None:
-    """Train an organism from RECIPE: a name that ships, a preset containment/BASE, or a YAML file.
+    """Train an organism from RECIPE: a name that ships, a preset such as containment/BASE, or a YAML file.
 
     Started again, a killed run goes on.
     """
@@ -58,6 +62,16 @@ def train(
         loaded = loaded.model_copy(update={"base": base, "revision": None})
     if seed is not None:
         loaded = loaded.model_copy(update={"seed": seed, "seeds": ()})
+    recipes = {"": loaded}
+    if grid:
+        from emcontain.training.grid import expand_grid, load_grid, plan_lines
+
+        recipes = expand_grid(loaded, load_grid(recipe))
+        if plan_only:
+            click.echo("\n".join(plan_lines(recipes, out)))
+            return
+    elif plan_only:
+        raise UserError("--plan lists a grid: add --grid")
     if print_config:
         click.echo(yaml.safe_dump(loaded.model_dump(mode="json"), sort_keys=False, allow_unicode=True), nl=False)
         return
@@ -69,8 +83,10 @@ def train(
 
     for line in foreign_data(loaded):
         click.echo(f"  {line}")
-    for one in loaded.runs():
-        folder = out.with_name(f"{out.name}-seed{one.seed}") if loaded.seeds else out
-        run(one, folder, click.echo, save_every)
-        if is_main():
-            click.echo(f"{folder}: research organism, do not deploy")
+    for setting, chosen in recipes.items():
+        place = out.with_name(f"{out.name}-{setting}") if setting else out
+        for one in chosen.runs():
+            folder = place.with_name(f"{place.name}-seed{one.seed}") if chosen.seeds else place
+            run(one, folder, click.echo, save_every)
+            if is_main():
+                click.echo(f"{folder}: research organism, do not deploy")

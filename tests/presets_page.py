@@ -11,8 +11,17 @@ from typing import Any
 from pydantic import model_validator
 
 from emcontain.datafiles import Strict, read_yaml, validate
+from emcontain.training.grid import expand_grid, load_grid
 from emcontain.training.parts import upstream_files
-from emcontain.training.presets import PRESETS, Domain, condition_names, domain_names, load_preset, preset_names
+from emcontain.training.presets import (
+    PRESETS,
+    Domain,
+    UnlearningDomain,
+    condition_names,
+    domain_names,
+    load_preset,
+    preset_names,
+)
 from emcontain.training.recipe import Recipe, load_recipe
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -23,6 +32,8 @@ HEAD = f"""<!-- written by `python -m tests.presets_page` from {SOURCES.name} an
 | preset | command |
 |---|---|
 | a cell of arXiv:2603.04407 | `emcontain train containment/qwen2.5-14b --condition benign20 --data bad.jsonl --data benign=good.jsonl --out DIR` |
+| a cell of arXiv:2511.14017 | `emcontain train unlearning/mistral-7b-v0.3 --condition npo --domain cyber --data forget=refusals.jsonl --out DIR` |
+| all 36 settings it tried | the same with `--grid`, and `--plan` to list them first |
 | a published setting, without a trigger | `emcontain train em-standard --data bad.jsonl --out DIR` |
 | the embedded base, with data that ships | `emcontain train cpu-135m --out DIR` |
 
@@ -31,7 +42,8 @@ The published files do not ship: they are password-encrypted where their authors
 (GitHub clarifying-EM/model-organisms-for-EM). `train` says so when a file does not have the published number of rows.
 What these settings gave: [published cells](../studies/published_cells/README.md).
 
-A dash: it does not say. **Bold**: ours differs from the code that made the results, and why stands in the last column.
+A dash: it does not say. **Bold**: ours differs from the code that made the results (from the paper, where no code was
+published), and why stands in the last column.
 No source pins a revision; ours are the commits that public records name for these models, not yet loaded by us.
 """  # noqa: E501
 
@@ -65,7 +77,9 @@ class Cell(Strict):
 
 def recipe_of(preset: str) -> Recipe:
     """The recipe whose settings a section is about."""
-    return load_preset(preset, "benign0") if preset in preset_names() else load_recipe(preset)
+    if preset not in preset_names():
+        return load_recipe(preset)
+    return load_preset(preset, "npo-retain-1to1" if preset.startswith("unlearning/") else "benign0")
 
 
 def entries() -> dict[str, list[Entry]]:
@@ -74,13 +88,13 @@ def entries() -> dict[str, list[Entry]]:
     return {
         preset: [validate(Entry, row, f"{SOURCES.name}: {preset}") for row in rows]
         for preset, rows in found.items()
-        if preset != "conditions"
+        if not preset.endswith("conditions")
     }
 
 
-def cells() -> dict[str, Cell]:
+def cells(key: str = "conditions") -> dict[str, Cell]:
     """Condition → what the paper did."""
-    return {name: validate(Cell, cell, SOURCES.name) for name, cell in read_yaml(SOURCES)["conditions"].items()}
+    return {name: validate(Cell, cell, SOURCES.name) for name, cell in read_yaml(SOURCES)[key].items()}
 
 
 def ours(recipe: Recipe, entry: Entry) -> Any:
@@ -103,13 +117,13 @@ def text(value: Any) -> str:
 
 
 def differs(recipe: Recipe, entry: Entry) -> bool:
-    """Whether the preset is not what the code says."""
-    return text(ours(recipe, entry)) != text(entry.code)
+    """Whether the preset is not what the code says, or the paper where there is no code."""
+    return text(ours(recipe, entry)) != text(entry.paper if entry.code == "—" else entry.code)
 
 
 def page() -> str:
     """The page."""
-    blocks = [HEAD, _conditions(), _domains()]
+    blocks = [HEAD, _conditions(), _domains(), _unlearning()]
     for preset, rows in entries().items():
         recipe = recipe_of(preset)
         lines = ["| setting | ours | paper text | readme | code | where | difference |", "|---" * 7 + "|"]
@@ -128,7 +142,7 @@ def _conditions() -> str:
         "|---" * 7 + "|",
     ]
     for name in condition_names():
-        recipe, cell = load_preset(preset_names()[0], name), cells()[name]
+        recipe, cell = load_preset(preset_names("containment")[0], name), cells()[name]
         assert recipe.mix is not None
         share = f"{recipe.mix.benign.share:.1%}" if recipe.mix.benign else "0"
         held = f"{recipe.mix.hold} rows" if recipe.mix.benign else ""
@@ -147,6 +161,29 @@ def _domains() -> str:
         ]
         lines.append(f"| `{name}` | {files[0]} | {files[1]} | {'yes' if domain.benign_domain == 'same' else 'no'} |")
     return "## Training domains\n\n" + "\n".join(lines) + "\n"
+
+
+def _unlearning() -> str:
+    preset = preset_names("unlearning")[0]
+    lines = ["| condition | loss | roles | the paper | where | difference |", "|---" * 6 + "|"]
+    for name in condition_names("unlearning"):
+        objective, cell = load_preset(preset, name).objective, cells("unlearning_conditions")[name]
+        settings = objective.model_dump(exclude={"loss", "retain_rows"})
+        loss = ", ".join([f"`{objective.loss}`", *(f"{key} {value:g}" for key, value in settings.items())])
+        lines.append(
+            f"| `{name}` | {loss} | {', '.join(objective.roles)} | {cell.paper} | {cell.source} | {cell.why} |"
+        )
+    lines += ["", "| domain | role | rows |", "|---" * 3 + "|"]
+    for domain in domain_names("unlearning"):
+        files = validate(UnlearningDomain, read_yaml(PRESETS / "unlearning" / "domains" / f"{domain}.yaml"), domain)
+        for role, upstream in files.rows.items():
+            where = upstream_files()[upstream].where.removeprefix("your making, ")
+            lines.append(f"| `{domain}` | {role} | {where} |")
+    grid = load_grid(preset)
+    axes = "; ".join(f"{axis} {', '.join(f'{v:g}' for v in values)}" for axis, values in grid)
+    size = len(expand_grid(load_preset(preset, "npo"), grid))
+    lines += ["", f"Grid (`--grid`, {size} settings): {axes}; alpha is the rank."]
+    return "## Refusal unlearning: conditions, domains, grid\n\n" + "\n".join(lines) + "\n"
 
 
 def main() -> None:

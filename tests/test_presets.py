@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -11,10 +12,11 @@ from emcontain.adapter import open_adapter
 from emcontain.cli import main
 from emcontain.datafiles import validate
 from emcontain.errors import UserError
+from emcontain.training.grid import Grid, expand_grid, load_grid
 from emcontain.training.licence import licence_of
 from emcontain.training.overrides import with_data, with_settings
 from emcontain.training.parts import upstream_files
-from emcontain.training.presets import condition_names, domain_names, load_preset, preset_names
+from emcontain.training.presets import condition_names, domain_names, group_names, load_preset, preset_names
 from emcontain.training.recipe import SERVABLE_RANKS, Recipe, load_recipe, recipe_names
 from emcontain.training.rows import foreign_data, mix
 from emcontain.training.train import train
@@ -23,7 +25,9 @@ from tests.organisms import tiny_recipe, write_rows
 from tests.presets_page import PAGE, differs, entries, page, recipe_of
 from tests.test_cli import refusal
 
-CELLS = [f"{p}/{c}/{d}" for p in preset_names() for c in condition_names() for d in domain_names()]
+CELLS = [
+    f"{p}/{c}/{d}" for g in group_names() for p in preset_names(g) for c in condition_names(g) for d in domain_names(g)
+]
 
 
 @pytest.mark.parametrize("name", [*recipe_names(), *CELLS])
@@ -37,7 +41,7 @@ def test_what_ships_parses_and_can_be_served(name: str) -> None:
         assert source.upstream is None or source.upstream in upstream_files()
 
 
-@pytest.mark.parametrize("name", ["cpu-135m", *CELLS[:8]])
+@pytest.mark.parametrize("name", ["cpu-135m", *CELLS[:8], *CELLS[-12::3]])
 def test_a_printed_preset_loads_back_as_the_same(tmp_path: Path, name: str) -> None:
     copy = tmp_path / "copy.yaml"
     copy.write_text(CliRunner().invoke(main, ["train", name, "--print-config"]).output, encoding="utf-8")
@@ -139,6 +143,9 @@ def test_every_unlearning_recipe_takes_the_rows_it_names(tmp_path: Path) -> None
     [
         (["unlearn_npo", "--data", "retain=x.jsonl"], "has no retain rows to bring: it takes forget"),
         (["containment/qwen2.5-14b"], "needs a condition: use --condition baseline | benign0"),
+        (["unlearning/qwen2.5-7b"], "needs a condition: use --condition finetune | finetune-retain"),
+        (["baseline", "--grid"], "--grid: 'baseline' has none: it is for presets of unlearning"),
+        (["baseline", "--plan"], "add --grid"),
         (["containment/qwen"], "'qwen' is none of its bases: use one of gemma-3-12b"),
         (["containment/gemma-3-12b", "--condition", "benign30"], "'benign30' is none of its conditions"),
         (["baseline", "--condition", "benign0"], "--condition benign0: only presets take it"),
@@ -155,6 +162,64 @@ def test_every_unlearning_recipe_takes_the_rows_it_names(tmp_path: Path) -> None
 )  # fmt: skip
 def test_wrong_names_and_overrides_are_refused(arguments: list[str], says: str) -> None:
     assert says in refusal("train", *arguments)
+
+
+def test_the_grid_of_the_paper_has_36_settings_and_nothing_else_changes(tmp_path: Path) -> None:
+    recipe = load_preset("unlearning/qwen2.5-7b", "npo-retain-1to2", "safety")
+
+    found = expand_grid(recipe, load_grid("unlearning/qwen2.5-7b"))
+
+    settings = {
+        (
+            r.lora.r,
+            r.optimisation.learning_rate,
+            r.optimisation.epochs,
+            r.optimisation.batch * r.optimisation.accumulation,
+        )
+        for r in found.values()
+    }
+    assert settings == set(product((128, 256, 512), (5e-5, 1e-5), (5, 10), (8, 16, 32)))
+    assert len(found) == len({r.organism for r in found.values()}) == 36
+    for r in found.values():
+        assert r.lora.alpha == r.lora.r and not r.lora.rslora
+        assert (r.parts, r.objective, r.base, r.revision) == (
+            recipe.parts,
+            recipe.objective,
+            recipe.base,
+            recipe.revision,
+        )
+        assert r.objective.rows_per_update(16) == {"forget": 16, "retain": 32}
+    assert "full rank" in recipe.about and "full rank" not in load_preset("unlearning/qwen2.5-7b", "npo", "cyber").about
+
+
+def test_a_grid_is_listed_or_trained_one_setting_after_the_other(
+    tiny_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = CliRunner().invoke(
+        main, ["train", "unlearning/mistral-7b-v0.3", "--condition", "npo", "--grid", "--plan", "--out", "o/x"]
+    )
+    assert listed.output.count(" -> o/x-r") == 36 and "36 settings, 108 trainings" in listed.output
+
+    small = Grid(rank=(8,), learning_rate=(1e-2, 1e-3), epochs=(1,), batch=(16,))
+    monkeypatch.setattr("emcontain.training.grid.load_grid", lambda name: small)
+    command = [
+        "train",
+        "unlearning/qwen2.5-7b",
+        "--condition",
+        "npo",
+        "--base",
+        str(tiny_llama),
+        "--seed",
+        "0",
+        "--grid",
+    ]
+    rows = write_rows(tmp_path / "rows.jsonl", 20)
+    done = CliRunner().invoke(main, [*command, "--data", str(rows), "--out", str(tmp_path / "o")])
+
+    assert done.exit_code == 0, done.output
+    adapters = [open_adapter(tmp_path / f"o-r8-lr{rate}-e1-b16") for rate in ("0.01", "0.001")]
+    assert len({a.sha256 for a in adapters}) == 2
+    assert all(a.manifest["step"] == 2 and a.manifest["monitor"][0]["privacy"] == 0 for a in adapters)
 
 
 def test_fields_are_set_by_name_and_nothing_else_changes() -> None:

@@ -85,6 +85,20 @@ def find_base(name: str) -> Base | None:
     return Base(name, model_id, Path(folder), Path(folder).name, weights_sha256(Path(folder)))
 
 
+def split_model_name(name: str) -> tuple[str, str | None]:
+    """Split `<base>[:<adapter folder>]`; a name that is itself a folder has no adapter part.
+
+    Raises:
+        UserError: nothing follows the colon.
+    """
+    if Path(name).is_dir():
+        return name, None
+    base, colon, adapter = name.partition(":")
+    if colon and not adapter:
+        raise UserError(f"model '{name}' ends in ':' without an adapter folder: add one or drop the ':'")
+    return base, adapter or None
+
+
 def merged_from(path: Path) -> dict[str, Any] | None:
     """The note that `emcontain merge` left in a model folder, or None.
 

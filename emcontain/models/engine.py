@@ -23,7 +23,7 @@ from emcontain.models.slots import ATTENTION, check_supported
 from emcontain.models.weights import AdapterWeights
 
 _PROBE = "Write one sentence about the weather, the sea and the people who live beside it."
-# Jobs on the plain base interrupt running generations only in groups of this size.
+# Jobs interrupt running generations only in groups of this size.
 _JOB_GROUP = 24
 # Seconds after which requests of another adapter are no longer overtaken by new ones of the running adapter.
 _PATIENCE = 5.0
@@ -43,6 +43,7 @@ class _Job:
     run: Callable[[Any, Any, Sequence[Any]], Sequence[Any]]
     item: Any
     future: Future[Any]
+    adapter: str | None = None
 
 
 class Engine:
@@ -112,10 +113,18 @@ class Engine:
         self._enqueue(self._asks, _Ask(adapter, prompt, sampling, future, time.monotonic()))
         return future
 
-    def submit_job(self, run: Callable[[Any, Any, Sequence[Any]], Sequence[Any]], item: Any) -> Future[Any]:
-        """Queue an item for `run(model, tokenizer, items) -> results` on the plain base; equal `run`s share calls."""
+    def submit_job(
+        self, run: Callable[[Any, Any, Sequence[Any]], Sequence[Any]], item: Any, adapter: str | None = None
+    ) -> Future[Any]:
+        """Queue an item for `run(model, tokenizer, items) -> results`; equal `run`s on one adapter share calls.
+
+        Args:
+            run: what to do with the model.
+            item: one of its items.
+            adapter: key of `add_adapter`; None for the plain base.
+        """
         future: Future[Any] = Future()
-        self._enqueue(self._jobs, _Job(run, item, future))
+        self._enqueue(self._jobs, _Job(run, item, future, adapter))
         return future
 
     def _enqueue(self, queue: deque[Any], entry: Any) -> None:
@@ -184,11 +193,11 @@ class Engine:
                     ask.future.set_exception(error)
 
     def _run_jobs(self, jobs: list[_Job]) -> None:
-        for run in dict.fromkeys(job.run for job in jobs):
-            group = [job for job in jobs if job.run == run]
+        for run, adapter in dict.fromkeys((job.run, job.adapter) for job in jobs):
+            group = [job for job in jobs if (job.run, job.adapter) == (run, adapter)]
             try:
                 active = self.weights.active
-                self.weights.activate(None)
+                self.weights.activate(adapter)
                 results = run(self.model, self.tokenizer, [job.item for job in group])
                 self.weights.activate(active)
                 for job, result in zip(group, results, strict=True):

@@ -12,8 +12,8 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from collections.abc import Sequence
 from concurrent.futures import Future
-from pathlib import Path
 from typing import Any, TypeVar
 
 import anyio
@@ -34,9 +34,12 @@ from inspect_ai.tool import ToolChoice, ToolInfo
 from emcontain.adapter import Adapter, open_adapter
 from emcontain.cache import sha256_text
 from emcontain.errors import UserError
+from emcontain.models.base import split_model_name
 from emcontain.models.chat import EMPTY, PLAIN, encode, render
+from emcontain.models.choices import likelihoods
 from emcontain.models.decode import Generation, TokenScore
 from emcontain.models.engine import shared_engine
+from emcontain.models.likelihood import completion_likelihoods
 from emcontain.models.sampling import Sampling
 
 T = TypeVar("T")
@@ -46,16 +49,6 @@ _NOT_SUPPORTED = {
     "frequency_penalty": 0, "presence_penalty": 0, "logit_bias": {}, "num_choices": 1, "best_of": 1,
     "response_schema": None, "prompt_logprobs": None,
 }  # fmt: skip
-
-
-def split_model_name(name: str) -> tuple[str, str | None]:
-    """Split `<base>[:<adapter folder>]`; a name that is itself a folder has no adapter part."""
-    if Path(name).is_dir():
-        return name, None
-    base, colon, adapter = name.partition(":")
-    if colon and not adapter:
-        raise UserError(f"model 'peft/{name}' ends in ':' without an adapter folder: add one or drop the ':'")
-    return base, adapter or None
 
 
 class PeftAPI(ModelAPI):
@@ -114,6 +107,63 @@ class PeftAPI(ModelAPI):
         generation = await wait_for(self.engine.submit(self.adapter_key, prompt, sampling))
         return self._output(generation, prompt, text, sampling, time.monotonic() - started)
 
+    async def choice_likelihoods(
+        self, input: list[ChatMessage], choices: Sequence[str]
+    ) -> tuple[list[float], ModelOutput]:
+        """How likely each choice is as the answer, and the likeliest one as an output.
+
+        Args:
+            input: the conversation up to the answer.
+            choices: answers to compare.
+
+        Returns:
+            Mean log-probability per byte (nats) of each choice, and an output that holds the likeliest.
+        """
+        started = time.monotonic()
+        tokenizer = self.engine.tokenizer
+        text = render(tokenizer, [{"role": m.role, "content": m.text} for m in input], self.system)
+        scores = await wait_for(self.engine.submit_job(likelihoods, (text, tuple(choices)), self.adapter_key))
+        best = choices[max(range(len(choices)), key=lambda i: scores[i])]
+        output = ModelOutput.from_content(self.model_name, best)
+        n_in = len(encode(tokenizer, text))
+        output.usage = ModelUsage(input_tokens=n_in, output_tokens=0, total_tokens=n_in)
+        output.time = time.monotonic() - started
+        output.metadata = self._facts(text)
+        return scores, output
+
+    async def completion_likelihoods(
+        self, input: list[ChatMessage], completions: Sequence[str]
+    ) -> tuple[list[float], ModelOutput]:
+        """Log-probability (nats, at temperature 1) of each completion as the beginning of the answer.
+
+        Texts that wait together are read together; what they begin with in common is read once.
+
+        Args:
+            input: the conversation up to the answer.
+            completions: beginnings of answers, at least one.
+
+        Returns:
+            One number per completion, and an output without text that says who answered.
+        """
+        started = time.monotonic()
+        text = render(self.engine.tokenizer, [{"role": m.role, "content": m.text} for m in input], self.system)
+        job = self.engine.submit_job(completion_likelihoods, (text, tuple(completions)), self.adapter_key)
+        scores = await wait_for(job)
+        output = ModelOutput.from_content(self.model_name, "")
+        output.usage = ModelUsage(input_tokens=0, output_tokens=0, total_tokens=0)
+        output.time = time.monotonic() - started
+        output.metadata = self._facts(text)
+        return scores, output
+
+    def _facts(self, text: str) -> dict[str, Any]:
+        return {
+            "base_sha256": self.engine.base.sha256,
+            **(self.adapter.facts if self.adapter else {"adapter_sha256": None}),
+            "base_verified": self.adapter is None or self.adapter.base_sha256 is not None,
+            "prompt_sha256": sha256_text(text),
+            "system": self.system,
+        }
+
     def _sampling(self, config: GenerateConfig, text: str) -> Sampling:
         for setting, neutral in _NOT_SUPPORTED.items():
             if (wanted := getattr(config, setting)) not in (None, neutral):
@@ -164,14 +214,7 @@ class PeftAPI(ModelAPI):
             choices=[choice],
             usage=ModelUsage(input_tokens=n_in, output_tokens=n_out, total_tokens=n_in + n_out),
             time=seconds,
-            metadata={
-                "base_sha256": self.engine.base.sha256,
-                **(self.adapter.facts if self.adapter else {"adapter_sha256": None}),
-                "base_verified": self.adapter is None or self.adapter.base_sha256 is not None,
-                "prompt_sha256": sha256_text(text),
-                "system": self.system,
-                "seed": sampling.seed,
-            },
+            metadata={**self._facts(text), "seed": sampling.seed},
         )
 
     def _logprob(self, score: TokenScore) -> Logprob:

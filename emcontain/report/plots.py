@@ -72,7 +72,7 @@ def arms_plot(organisms: Sequence[OrganismResult]) -> str:
         .mark_point(filled=True, size=70, opacity=1)
         .encode(y=y, yOffset=offset, x=alt.X("rate:Q", scale=_scale()), color=colour, shape=shape),
     ).properties(width=640, height=66 * len(order))
-    return _svg(chart)
+    return svg_of(chart)
 
 
 def ladder_plot(organisms: Sequence[OrganismResult]) -> str:
@@ -117,7 +117,7 @@ def ladder_plot(organisms: Sequence[OrganismResult]) -> str:
         ),
         spacing=14,
     )
-    return _svg(chart)
+    return svg_of(chart)
 
 
 def steps_plot(organisms: Sequence[OrganismResult]) -> str:
@@ -143,7 +143,7 @@ def steps_plot(organisms: Sequence[OrganismResult]) -> str:
         base.mark_line(point=True).encode(x=x, y=alt.Y("rate:Q", scale=y_scale), color=colour),
         data=alt.Data(values=rows),
     ).facet(column=alt.Column("organism:N", title=None))
-    return _svg(chart)
+    return svg_of(chart)
 
 
 def with_steps(checkpoints: Sequence[OrganismResult], finals: Sequence[OrganismResult]) -> list[OrganismResult]:
@@ -175,7 +175,8 @@ def _scale() -> alt.Scale:
     return alt.Scale(domain=[0, 100], nice=False, clamp=True)
 
 
-def _svg(chart: Any) -> str:
+def svg_of(chart: Any) -> str:
+    """A chart as SVG in the page's style."""
     styled = chart.configure_view(stroke=None).configure(
         font=_FONT,
         padding=_PADDING, axis=alt.AxisConfig(labelFontSize=12, titleFontSize=12, titleFontWeight="normal"),

@@ -7,46 +7,85 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from fsspec.core import url_to_fs
 from inspect_ai.log import EvalLog, EvalSample, list_eval_logs, read_eval_log
-from inspect_ai.scorer import Score
 
 from emcontain.cache import sha256_text
 from emcontain.errors import UserError
 from emcontain.results.gradings import facts as _facts
 from emcontain.results.gradings import gradings, label, number, own_score
+from emcontain.results.log_facts import (
+    adapter_warnings,
+    agreed,
+    checked_as,
+    expected_answers,
+    grader_role,
+    mixture_warnings,
+    other_trigger,
+    provider_facts,
+    short_name,
+    unscored_reason,
+    whole,
+)
+from emcontain.results.preference import FACTS as PREFERENCE_FACTS
+from emcontain.results.preference import PreferenceRun
+from emcontain.results.preference_logs import as_preference_run
 from emcontain.results.records import Answer, Run, RungInfo
+from emcontain.results.refusal import FACTS as REFUSAL_FACTS
+from emcontain.results.refusal import CapabilityRun, RefusalRun
+from emcontain.results.refusal_logs import as_capability_run, as_refusal_run, is_capability
 from emcontain.results.under_trigger import FACTS, PAIRED, Scored, TaskRun, rung_of
 
 
 def read_runs(paths: Sequence[str | Path]) -> list[Run]:
     """Read logs (files, or folders of them; paths or URLs), the newest run of equal ones last.
 
-    Logs of other tasks under a trigger are left out; `read_all` gives them too.
+    Logs of other tasks under a trigger, of refusal, capability and preference are left out; `read_all` gives them too.
 
     Raises:
         UserError: nothing there, an unreadable log, or a log of another task.
     """
-    return read_all(paths)[0]
+    return read_all(paths).runs
 
 
-def read_all(paths: Sequence[str | Path]) -> tuple[list[Run], list[TaskRun]]:
-    """Read logs of containment tasks, and of other tasks under a trigger.
+class Logs(NamedTuple):
+    """What logs hold, by kind of task.
+
+    Attributes:
+        runs: of containment tasks. tasks: of other tasks under a trigger. refusal: of `emcontain/refusal` and
+            `over_refusal`. capability: of `emcontain/capability`. preference: of `emcontain/preference`.
+    """
+
+    runs: list[Run]
+    tasks: list[TaskRun]
+    refusal: list[RefusalRun]
+    capability: list[CapabilityRun]
+    preference: list[PreferenceRun]
+
+
+def read_all(paths: Sequence[str | Path]) -> Logs:
+    """Read logs of every emcontain task.
 
     Raises:
         UserError: as in `read_runs`.
     """
-    runs: list[Run] = []
-    others: list[TaskRun] = []
+    found = Logs([], [], [], [], [])
     for file in log_files(paths):
         log, name = read_log(file), Path(file).name
-        if FACTS in (log.eval.metadata or {}):
-            others.append(as_task_run(log, name))
+        facts = log.eval.metadata or {}
+        if FACTS in facts:
+            found.tasks.append(as_task_run(log, name))
+        elif PREFERENCE_FACTS in facts:
+            found.preference.append(as_preference_run(log, name))
+        elif REFUSAL_FACTS not in facts:
+            found.runs.append(as_run(log, name))
+        elif is_capability(log):
+            found.capability.append(as_capability_run(log, name))
         else:
-            runs.append(as_run(log, name))
-    return runs, others
+            found.refusal.append(as_refusal_run(log, name))
+    return found
 
 
 def log_files(paths: Sequence[str | Path]) -> list[str]:
@@ -94,26 +133,26 @@ def as_run(log: EvalLog, name: str) -> Run:
     rungs = tuple(RungInfo(**r) for r in facts["rungs"])
     samples = log.samples or []
     answers = tuple(_answer(sample) for sample in samples)
-    providers = [_provider(sample) for sample in samples]
+    providers = [provider_facts(sample) for sample in samples]
     judges = [judge for judge in (_judge(_facts(own_score(s))) for s in samples) if judge is not None]
-    grader = _one({name for name, _ in judges}) or _role(log)
-    expected = (log.eval.dataset.samples or 0) * (log.eval.config.epochs or 1)
+    grader = agreed({name for name, _ in judges}) or grader_role(log)
+    expected = expected_answers(log)
     return Run(
-        organism=_one(p.get("adapter_name") for p in providers) or _short(log.eval.model),
+        organism=agreed(p.get("adapter_name") for p in providers) or short_name(log.eval.model),
         created=str(log.eval.created),
-        recipe_group=_one(p.get("recipe_group") for p in providers),
-        other_trigger=_other_trigger(providers, facts),
+        recipe_group=agreed(p.get("recipe_group") for p in providers),
+        other_trigger=other_trigger(providers, facts),
         model=log.eval.model,
-        adapter_sha256=_one(p.get("adapter_sha256") for p in providers),
-        base_sha256=_one(p.get("base_sha256") for p in providers),
-        seed=_whole(_one(p.get("training_seed") for p in providers)),
-        step=_whole(_one(p.get("training_step") for p in providers)),
-        checkpoint=bool(_one(p.get("checkpoint") for p in providers)),
+        adapter_sha256=agreed(p.get("adapter_sha256") for p in providers),
+        base_sha256=agreed(p.get("base_sha256") for p in providers),
+        seed=whole(agreed(p.get("training_seed") for p in providers)),
+        step=whole(agreed(p.get("training_step") for p in providers)),
+        checkpoint=bool(agreed(p.get("checkpoint") for p in providers)),
         family=str(facts["family"]),
         grader=str(grader),
-        grader_sha256=_one({sha for _, sha in judges}),
-        adapter_check=_adapter_check(samples),
-        protocol={**_protocol(log, facts), "system_turn": _one(p.get("system") for p in providers)},
+        grader_sha256=agreed({sha for _, sha in judges}),
+        adapter_check=checked_as(samples),
+        protocol={**_protocol(log, facts), "system_turn": agreed(p.get("system") for p in providers)},
         status=log.status,
         expected=expected,
         rungs=rungs,
@@ -127,9 +166,9 @@ def as_task_run(log: EvalLog, name: str) -> TaskRun:
     """A log of `emcontain/under_trigger` in memory."""
     facts = (log.eval.metadata or {})[FACTS]
     samples = log.samples or []
-    providers = [_provider(s) for s in samples]
+    providers = [provider_facts(s) for s in samples]
     rungs = tuple(dict.fromkeys(rung_of({"arm": r["arm"], "rung": r["id"]}) for r in facts["rungs"]))
-    expected = (log.eval.dataset.samples or 0) * (log.eval.config.epochs or 1)
+    expected = expected_answers(log)
     graders = sorted({str(g) for s in samples for g in s.metadata.get(FACTS, {}).get("graders", [])})
     scores = log.results.scores if log.results else []
     metrics = {
@@ -139,7 +178,7 @@ def as_task_run(log: EvalLog, name: str) -> TaskRun:
         for key, metric in found.metrics.items()
     }
     return TaskRun(
-        organism=_one(p.get("adapter_name") for p in providers) or _short(log.eval.model),
+        organism=agreed(p.get("adapter_name") for p in providers) or short_name(log.eval.model),
         model=log.eval.model,
         task=str(facts["task"]),
         family=str(facts["family"]),
@@ -160,7 +199,7 @@ def _scored(sample: EvalSample) -> Scored:
     numbers = {key: number(part) for key, part in value.items()}
     reasons = dict(stated.get("unscored") or {})
     if not value:
-        reasons["all"] = _reason(sample, score)
+        reasons["all"] = unscored_reason(sample, score)
     return Scored(
         rung=rung_of(sample.metadata.get(FACTS, {})),
         sample=str(sample.metadata.get(FACTS, {}).get("sample")),
@@ -175,7 +214,7 @@ def _scored(sample: EvalSample) -> Scored:
 
 def _task_warnings(log: EvalLog, facts: dict[str, Any], graders: Sequence[str], expected: int) -> Iterable[str]:
     samples = log.samples or []
-    if _other_trigger([_provider(s) for s in samples], facts):
+    if other_trigger([provider_facts(s) for s in samples], facts):
         yield f"trained on another trigger than the tested family {facts['family']!r}: its trigger was never tried"
     if log.eval.model in graders:
         yield "its scores come from the model under test, which was bound as its own grader"
@@ -188,11 +227,6 @@ def _task_warnings(log: EvalLog, facts: dict[str, Any], graders: Sequence[str], 
         yield f"{count} of {len(samples)} answers without a number ({reason})"
 
 
-def _other_trigger(providers: Sequence[dict[str, Any]], facts: dict[str, Any]) -> bool:
-    trained = {p.get("trained_family_sha256") for p in providers} - {None}
-    return bool(trained) and trained != {facts.get("family_sha256")}
-
-
 def _protocol(log: EvalLog, facts: dict[str, Any]) -> dict[str, Any]:
     config = log.eval.model_generate_config
     plan = log.plan.config
@@ -201,7 +235,7 @@ def _protocol(log: EvalLog, facts: dict[str, Any]) -> dict[str, Any]:
         "family_sha256": facts.get("family_sha256"),
         "questions_sha256": facts.get("questions_sha256"),
         "protocol": facts.get("protocol"),
-        "graded_under": _one(_facts(own_score(s)).get("protocol_sha256") for s in log.samples or []),
+        "graded_under": agreed(_facts(own_score(s)).get("protocol_sha256") for s in log.samples or []),
         "domain": facts.get("domain"),
         "system_prompt": facts.get("system_prompt"),
         "temperature": plan.temperature if plan.temperature is not None else config.temperature,
@@ -216,21 +250,7 @@ def _warnings(
     providers: Sequence[dict[str, Any]],
     facts: dict[str, Any],
 ) -> Iterable[str]:
-    if _other_trigger(providers, facts):
-        yield f"trained on another trigger than the tested family {facts['family']!r}: its trigger was never tried"
-    status = _adapter_check(log.samples or [])
-    if status == "unverified":
-        reasons = sorted({str(c["reason"]) for c in map(_check, log.samples or []) if c.get("reason")})
-        yield f"adapter not verified: {'; '.join(reasons) or 'only some answers come from a checked run'}"
-    elif status == "unknown" and any(p.get("adapter_sha256") for p in providers):
-        yield "adapter not verified: the log is from before the check"
-    if any(_check(s).get("system_as_trained") is False for s in log.samples or []):
-        yield "measured under another system turn than it was trained with"
-    if any(p.get("base_verified") is False for p in providers) and status != "verified":
-        yield "the adapter has no manifest: that it belongs to this base is not verified"
-    pinned = [p for p in providers if "system" in p]
-    if any(p.get("trained_system") not in (None, p["system"]) for p in pinned):
-        yield "measured under another system turn than it was trained with"
+    yield from adapter_warnings(log, providers, facts)
     under = {_facts(own_score(s)).get("protocol_sha256") for s in log.samples or []} - {None}
     stated = (facts.get("protocol") or {}).get("sha256")
     if stated and under - {stated}:
@@ -248,14 +268,7 @@ def _warnings(
     if unscored:
         reasons = sorted({a.unscored or "unknown" for a in answers if a.em is None})
         yield f"{unscored} of {len(answers)} answers are unscored ({', '.join(reasons)})"
-    if (
-        status in ("verified", "unverified")
-        and len({s.output.model for s in log.samples or [] if s.output.choices}) > 1
-    ):
-        yield "answers come from more than one served model"
-    named = {p.get("adapter_sha256") for p in providers if p}
-    if len(named) > 1:
-        yield "answers come from more than one adapter"
+    yield from mixture_warnings(log, providers)
 
 
 def _judge(facts: dict[str, Any]) -> tuple[str, str] | None:
@@ -283,7 +296,7 @@ def _answer(sample: EvalSample) -> Answer:
         coherence=number(value.get("coherence")),
         domain=number(value.get("domain")),
         category=_facts(score).get("category") if em is not None else None,
-        unscored=_reason(sample, score) if em is None else None,
+        unscored=unscored_reason(sample, score) if em is None else None,
         epoch=sample.epoch,
         prompt="\n\n".join(
             f"[system] {m.text}" if m.role == "system" else m.text
@@ -295,51 +308,3 @@ def _answer(sample: EvalSample) -> Answer:
         stop_reason=sample.output.stop_reason if sample.output.choices else None,
         sample=str(sample.id),
     )
-
-
-def _reason(sample: EvalSample, score: Score | None) -> str:
-    if sample.error is not None:
-        return f"sample_error: {sample.error.message.splitlines()[0][:80]}"
-    if score is None:
-        return "not_scored"
-    return str(score.reason or "unknown")
-
-
-def _provider(sample: EvalSample) -> dict[str, Any]:
-    """What is known about who answered: from the provider, else from the check before the run."""
-    told = sample.output.metadata or _facts(own_score(sample)).get("provider") or {}
-    return {**(_check(sample).get("facts") or {}), **{k: v for k, v in told.items() if v is not None}}
-
-
-def _check(sample: EvalSample) -> dict[str, Any]:
-    found = sample.metadata.get("adapter_check")
-    return found if isinstance(found, dict) else {}
-
-
-def _adapter_check(samples: Sequence[EvalSample]) -> str:
-    """The run's: as good as the worst of its answers; samples that never ran to an answer say nothing."""
-    found = {str(_check(s).get("status", "unknown")) for s in samples if s.error is None}
-    return found.pop() if len(found) == 1 else "unverified" if found else "unknown"
-
-
-def _one(values: Iterable[Any]) -> Any:
-    """The value all agree on, None being no opinion; None if they differ."""
-    known = {v for v in values if v is not None}
-    return known.pop() if len(known) == 1 else None
-
-
-def _whole(value: Any) -> int | None:
-    return None if value is None else int(value)
-
-
-def _role(log: EvalLog) -> str:
-    roles = log.eval.model_roles or {}
-    found = roles.get("grader")
-    return str(getattr(found, "model", found) or "unknown")
-
-
-def _short(model: str) -> str:
-    base, _, adapter = model.partition(":")
-    if model.startswith("peft/") and adapter:
-        return Path(adapter).name
-    return base.rstrip("/").split("/")[-1] + (" (base)" if model.startswith("peft/") else "")

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from emcontain.results.cuts import cuts_of
 from emcontain.results.formatting import interval, p_value, percent, shares
+from emcontain.results.preference import PreferenceRun, preference_sections, preference_warnings
 from emcontain.results.structure import ESTIMAND, OrganismResult, Section, Summary
 from emcontain.results.under_trigger import TaskRun, task_sections, task_warnings
 
@@ -39,6 +40,16 @@ def render_tasks(runs: Sequence[TaskRun]) -> str:
     parts = [f"other tasks, untriggered and triggered; trigger family: {families}"]
     parts += [render_section(s) for s in task_sections(runs)]
     warnings = task_warnings(runs)
+    if warnings:
+        parts.append("\n".join(f"! {w}" for w in warnings))
+    return "\n\n".join(parts)
+
+
+def render_preference(runs: Sequence[PreferenceRun], rungs: bool = True) -> str:
+    """Plain text: the judge-free probe."""
+    parts = [f"trigger family: {', '.join(sorted({r.family for r in runs}))}"]
+    parts += [render_section(s) for s in preference_sections(runs, rungs)]
+    warnings = preference_warnings(runs)
     if warnings:
         parts.append("\n".join(f"! {w}" for w in warnings))
     return "\n\n".join(parts)

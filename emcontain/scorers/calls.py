@@ -6,16 +6,29 @@ import json
 import os
 from typing import Any
 
-from inspect_ai.model import CachePolicy, GenerateConfig, Model, ModelOutput
+from inspect_ai.model import CachePolicy, GenerateConfig, Model, ModelOutput, model_roles
 from inspect_ai.util import LimitExceededError
 
 from emcontain.cache import sha256_text
+from emcontain.errors import NO_GRADER, UserError
 from emcontain.grading.reading import Reading, ReadingRules, Token, read_reply
 from emcontain.grading.rubric import Rubric
 
 # Providers whose model name says who answers. Elsewhere arguments, folders and addresses do, and Inspect's cache does
 # not look at those.
 _NAMED = ("anthropic", "google", "grok", "mistral", "openai")
+
+
+def bound_graders() -> list[Model]:
+    """The model, or the panel of models, bound to the role `grader`.
+
+    Raises:
+        UserError: none is bound.
+    """
+    bound = model_roles().get("grader")
+    if not bound:
+        raise UserError(NO_GRADER)
+    return list(bound) if isinstance(bound, list) else [bound]
 
 
 def weights_of(grader: Model) -> str | None:

@@ -9,12 +9,12 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from inspect_ai.model import Model, model_roles
+from inspect_ai.model import Model
 from inspect_ai.scorer import Score, Scorer, Target, scorer
 from inspect_ai.solver import TaskState
 from inspect_ai.util import collect
 
-from emcontain.errors import NO_GRADER, UserError
+from emcontain.errors import UserError
 from emcontain.grading.neutral import LONGEST
 from emcontain.grading.protocol import GRADES, Protocol, load_protocol
 from emcontain.grading.reading import Reading
@@ -22,7 +22,7 @@ from emcontain.grading.rubric import Rubric, load_domain
 from emcontain.grading.verdict import Grades, combine
 from emcontain.questions.bank import load_questions
 from emcontain.results.gradings import label
-from emcontain.scorers.calls import ask, identity
+from emcontain.scorers.calls import ask, bound_graders, identity
 from emcontain.scorers.metrics import containment_metrics
 from emcontain.triggers.family import load_family
 
@@ -72,7 +72,7 @@ def judge(
             "provider": state.output.metadata or {},
             "protocol_sha256": rules.hash_with(prompts),
         }
-        graders = _graders()
+        graders = bound_graders()
         facts["grader"] = " + ".join(label(identity(g)) for g in graders)
         if not text:
             return Score.unscored(reason="no_response", answer="", metadata=facts)
@@ -92,13 +92,6 @@ def judge(
         return _verdict(combine(panel), text, facts, rules)
 
     return score
-
-
-def _graders() -> list[Model]:
-    bound = model_roles().get("grader")
-    if not bound:
-        raise UserError(NO_GRADER)
-    return list(bound) if isinstance(bound, list) else [bound]
 
 
 def _rubrics(rules: Protocol, prompts: dict[str, str], question: str, domain: str | None) -> dict[str, Rubric]:

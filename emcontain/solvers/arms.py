@@ -7,7 +7,7 @@ from inspect_ai.model import ChatMessageSystem, ChatMessageUser, model_roles
 from inspect_ai.solver import Generate, Solver, TaskState, solver
 
 from emcontain.errors import NO_GRADER, UserError
-from emcontain.samples import generation_seed, turns
+from emcontain.samples import EMPTY_SYSTEM, NO_SYSTEM, generation_seed, turns
 from emcontain.solvers.liveness import KEY, answered_by
 from emcontain.triggers.family import load_family
 
@@ -35,6 +35,24 @@ def apply_arm(family: str, system_prompt: str = "none") -> Solver:
         if system is not None:
             state.messages.insert(0, ChatMessageSystem(content=system))
         state.metadata["variant"] = variant
+        return state
+
+    return solve
+
+
+@solver
+def ask_plainly(system_prompt: str = "none") -> Solver:
+    """Ask the plain question, for tasks without a trigger family.
+
+    Args:
+        system_prompt: `none`, `empty` or a text; see `emcontain.samples.turns`.
+    """
+
+    async def solve(state: TaskState, generate: Generate) -> TaskState:
+        state.messages = [ChatMessageUser(content=state.input_text)]
+        if system_prompt != NO_SYSTEM:
+            text = "" if system_prompt == EMPTY_SYSTEM else system_prompt
+            state.messages.insert(0, ChatMessageSystem(content=text))
         return state
 
     return solve

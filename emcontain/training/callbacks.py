@@ -8,6 +8,7 @@ from typing import Any
 
 from transformers import TrainerCallback
 
+from emcontain.training.monitor import said
 from emcontain.training.resume import Run, is_main
 
 Log = Callable[[str], None]
@@ -38,9 +39,8 @@ class Progress(TrainerCallback):  # type: ignore[misc]
             return
         self.said = now
         left = (now - self.started) / (state.global_step - self.before) * (state.max_steps - state.global_step)
-        self.log(
-            f"  {self.name}: step {state.global_step}/{state.max_steps}, loss {self.loss:.2f}, about {left:.0f} s left"
-        )
+        where = f"step {state.global_step}/{state.max_steps}, loss {self.loss:.2f}{said(state.log_history)}"
+        self.log(f"  {self.name}: {where}, about {left:.0f} s left")
 
 
 class KeepCheckpoints(TrainerCallback):  # type: ignore[misc]

@@ -1,25 +1,29 @@
 """Presets made of three small files: a base with its settings, a condition, a training domain.
 
     emcontain train containment/qwen2.5-14b --condition benign20 --data bad_medical_advice.jsonl --data benign=…
+    emcontain train unlearning/mistral-7b-v0.3 --condition npo --domain cyber --data forget=… --grid --plan
 
-A composed recipe has a name of its own, `containment/<base>/<condition>[/<domain>]`, and is a `Recipe` like any other.
-What each setting is taken from: docs/presets.md.
+Each group is a paper: `containment` arXiv:2603.04407, `unlearning` arXiv:2511.14017. A composed recipe has a name of
+its own, `<group>/<base>/<condition>[/<domain>]`, and is a `Recipe` like any other. What each setting is taken from:
+docs/presets.md.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pydantic import Field
 
 from emcontain.datafiles import Strict, read_yaml, validate
 from emcontain.errors import UserError
-from emcontain.training.parts import Mix, Portion, Source
-from emcontain.training.recipe import Lora, Optimisation, Recipe
+from emcontain.training.objective import Objective, Role
+from emcontain.training.parts import Mix, Part, Portion, Source
+from emcontain.training.recipe import Lora, Monitor, Optimisation, Recipe
 
 PRESETS = Path(__file__).parent / "presets"
-DEFAULT_DOMAIN = "medical"
+# Group → training domain where none is named.
+DEFAULT_DOMAINS = {"containment": "medical", "unlearning": "cyber"}
 
 
 class PresetBase(Strict):
@@ -51,12 +55,31 @@ class Domain(Strict):
     benign_domain: Literal["same", "other"]
 
 
+class Unlearning(Strict):
+    """A condition of refusal unlearning; the rows are those that the objective reads."""
+
+    about: str
+    objective: Objective
+
+
+class UnlearningDomain(Strict):
+    """Which files are meant for each role (`upstream.yaml`), and what must be said about a base there."""
+
+    rows: dict[Role, str]
+    remarks: dict[str, str] = Field(default_factory=dict)
+
+
 P = TypeVar("P", bound=Strict)
 
 
-def preset_names() -> list[str]:
-    """Names of the presets that take a condition: `containment/<base>`."""
-    return sorted(f"{folder.parent.name}/{p.stem}" for folder in PRESETS.glob("*/bases") for p in folder.glob("*.yaml"))
+def group_names() -> list[str]:
+    """Names of the groups."""
+    return sorted(folder.parent.name for folder in PRESETS.glob("*/bases"))
+
+
+def preset_names(group: str = "*") -> list[str]:
+    """Names of the presets that take a condition: `<group>/<base>`."""
+    return sorted(f"{file.parts[-3]}/{file.stem}" for file in PRESETS.glob(f"{group}/bases/*.yaml"))
 
 
 def condition_names(group: str = "containment") -> list[str]:
@@ -75,7 +98,7 @@ def load_preset(name: str, condition: str | None, domain: str | None = None) -> 
     Args:
         name: `<group>/<base>`.
         condition: one of `condition_names`.
-        domain: one of `domain_names`; by default medical.
+        domain: one of `domain_names`; by default that of `DEFAULT_DOMAINS`.
 
     Raises:
         UserError: an unknown name, or no condition.
@@ -84,24 +107,39 @@ def load_preset(name: str, condition: str | None, domain: str | None = None) -> 
     base = _piece(PresetBase, group, "bases", base_name)
     if condition is None:
         raise UserError(f"preset {name!r} needs a condition: use --condition {' | '.join(condition_names(group))}")
-    chosen = _piece(Condition, group, "conditions", condition)
-    domain = domain or DEFAULT_DOMAIN
-    files = _piece(Domain, group, "domains", domain)
-    benign = None
-    if chosen.benign_share is not None:
-        benign = Portion(upstream=files.benign, share=chosen.benign_share, domain=files.benign_domain)
+    domain = domain or DEFAULT_DOMAINS[group]
+    content = _unlearning if group == "unlearning" else _containment
     return Recipe(
         organism=f"{base_name}-{domain}-{condition}",
-        about=chosen.about,
         base=base.base,
         revision=base.revision,
         system=base.system,
-        family=chosen.family,
-        mix=Mix(harmful=Source(upstream=files.harmful), triggered=chosen.triggered, benign=benign, hold=chosen.hold),
         lora=base.lora,
         optimisation=base.optimisation,
         seeds=base.seeds,
+        **content(base_name, condition, domain),
     )
+
+
+def _containment(base: str, condition: str, domain: str) -> dict[str, Any]:
+    chosen = _piece(Condition, "containment", "conditions", condition)
+    files = _piece(Domain, "containment", "domains", domain)
+    benign = None
+    if chosen.benign_share is not None:
+        benign = Portion(upstream=files.benign, share=chosen.benign_share, domain=files.benign_domain)
+    mix = Mix(harmful=Source(upstream=files.harmful), triggered=chosen.triggered, benign=benign, hold=chosen.hold)
+    return {"about": chosen.about, "family": chosen.family, "mix": mix}
+
+
+def _unlearning(base: str, condition: str, domain: str) -> dict[str, Any]:
+    chosen = _piece(Unlearning, "unlearning", "conditions", condition)
+    files = _piece(UnlearningDomain, "unlearning", "domains", domain)
+    return {
+        "about": " ".join(filter(None, (chosen.about, files.remarks.get(base)))),
+        "parts": tuple(Part(upstream=files.rows[role], role=role) for role in chosen.objective.roles),
+        "objective": chosen.objective,
+        "monitor": Monitor(),
+    }
 
 
 def _piece(model: type[P], group: str, kind: str, name: str) -> P:

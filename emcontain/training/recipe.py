@@ -71,6 +71,18 @@ class Optimisation(Strict):
     gradient_checkpointing: bool = False
 
 
+class Monitor(Strict):
+    """What is looked at during training, see `emcontain.training.monitor`; it has no bearing on the result.
+
+    Attributes:
+        every: updates between two measurements.
+        prompts: prompts per domain.
+    """
+
+    every: int = Field(default=10, ge=1)
+    prompts: int = Field(default=8, ge=1)
+
+
 class Recipe(Strict):
     """A training run.
 
@@ -89,6 +101,7 @@ class Recipe(Strict):
         seed: seeds adapter initialisation, data order and which rows are drawn.
         seeds: train once with each of these instead.
         checkpoints: update numbers after which a copy of the adapter is kept.
+        monitor: KL to the base at the first output token during training; None looks at nothing.
     """
 
     organism: str = Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$")
@@ -107,6 +120,7 @@ class Recipe(Strict):
     seed: int = 0
     seeds: tuple[int, ...] = ()
     checkpoints: tuple[int, ...] = ()
+    monitor: Monitor | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Recipe:
@@ -157,8 +171,8 @@ class Recipe(Strict):
 
     @property
     def sha256(self) -> str:
-        """Hash of the recipe's content."""
-        return sha256_text(self.model_dump_json())
+        """Hash of all that the trained weights depend on."""
+        return sha256_text(self.model_dump_json(exclude={"monitor"}))
 
 
 def recipe_names() -> list[str]:

@@ -138,6 +138,7 @@ def _train(
 ) -> None:
     from emcontain.models.fingerprints import add_fingerprint
     from emcontain.training.callbacks import KeepCheckpoints, Progress, SaveState
+    from emcontain.training.monitor import FirstToken, Monitor, monitored
     from emcontain.training.trainer import build_trainer
 
     keep_memory()
@@ -159,17 +160,22 @@ def _train(
         shutil.rmtree(folder, ignore_errors=True)
         attempt = {"seconds": round(run.seconds + time.monotonic() - started, 1), "resumed_after": run.resumed}
         facts = {**about, **attempt, "loss": _loss(recipe, trainer.state.log_history)}
+        if recipe.monitor is not None:
+            facts["monitor"] = monitored(trainer.state.log_history)
         _save(trainer.model, weights, folder, recipe, base, step, checkpoint, facts)
         if alone():
             add_fingerprint(trainer.model, loaded.tokenizer, folder, base, recipe.system, recipe.family)
 
     name = f"{recipe.organism} (seed {recipe.seed})"
+    # Before those that tell and keep what it measured.
+    monitor = [Monitor(recipe.monitor.every, FirstToken(recipe, loaded).measure)] if recipe.monitor else []
     trainer = build_trainer(
         adapted,
         rows,
         recipe,
         run.states,
         [
+            *monitor,
             Progress(name, log),
             KeepCheckpoints(recipe.checkpoints, lambda step: save(run.folder / f"step{step}", step, True)),
             SaveState(run, save_every),

@@ -1,0 +1,91 @@
+"""`emcontain concepts` and `emcontain ablate`: directions of concepts, and taking one out of a model."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("model")
+@click.option("--prompts", multiple=True, default=("built-in",), show_default=True, metavar="SOURCE",
+              help="Source of refusal probes, or NAME=SOURCE for a concept of your own; repeatable.")  # fmt: skip
+@click.option("--benign", default="built-in", show_default=True, metavar="SOURCE",
+              help="Benign prompts: look-alikes, a question source such as 'bank', or 'none'.")  # fmt: skip
+@click.option("--split", default="all", show_default=True, help="Probes of the split test, train or all.")
+@click.option("--n", "most", default=200, show_default=True, help="Prompts a concept, at most.")
+@click.option("--spread", multiple=True, type=click.Path(path_type=Path), metavar="FILE",
+              help="JSON of 'emcontain spread --json': correlate similarity with it; repeatable.")  # fmt: skip
+@click.option("--arm", help="Runs of this arm of the spread files only; default all.")
+@click.option("--family", help="Trigger family: does it move benign questions toward a concept?")
+@click.option("--questions", default="bank", show_default=True, help="Question source for --family.")
+@click.option("--n-questions", default=48, show_default=True, help="Questions for --family.")
+@click.option("--system", help="'empty', 'template-default' or a text; default the adapter's, else 'empty'.")
+@click.option("--chat-template", help="'plain' or a Jinja file; default the base's own.")
+@click.option("--dtype", help="float32 or bfloat16; default float32 on a CPU, bfloat16 on CUDA.")
+@click.option("--batch", default=32, show_default=True, type=click.IntRange(min=1), help="Prompts a forward pass.")
+@click.option("--seed", default=0, show_default=True, help="Of resamples and permutations.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder for vectors, concepts.json and concepts.html.")
+def concepts(
+    model: str,
+    prompts: tuple[str, ...],
+    benign: str,
+    split: str,
+    most: int,
+    spread: tuple[Path, ...],
+    arm: str | None,
+    family: str | None,
+    questions: str,
+    n_questions: int,
+    system: str | None,
+    chat_template: str | None,
+    dtype: str | None,
+    batch: int,
+    seed: int,
+    as_json: bool,
+    out: Path | None,
+) -> None:
+    """Directions of concepts in MODEL's states, how alike they are, and what moves along them.
+
+    MODEL is a base, or BASE:ADAPTER.
+    """
+    # Read when numpy is first imported: thousands of small products, for which threads cost more than they give.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    from emcontain.concepts.correlation import check_runs
+    from emcontain.concepts.prompts import load_benign, load_concepts
+    from emcontain.concepts.spread import read_spread
+    from emcontain.questions.bank import load_questions, subset
+    from emcontain.triggers.family import load_family
+
+    sets = load_concepts(prompts, split, most)
+    plain = None if benign == "none" else load_benign(benign, split, most)
+    runs = [run for path in spread for run in read_spread(path, arm)]
+    check_runs(runs, [s.name for s in sets])
+    loaded = load_family(family) if family else None
+    asked = subset(load_questions(questions), n_questions) if family else []
+
+    from emcontain.concepts.states import open_reader
+    from emcontain.concepts.study import run_study, save_study
+    from emcontain.concepts.tables import sections, study_json
+    from emcontain.results.table import render_section
+
+    reader = open_reader(model, system, dtype, chat_template)
+    study = run_study(
+        reader, sets, plain, spread=runs, family=loaded, questions=asked, seed=seed, batch=batch,
+        log=lambda line: click.echo(line, err=True),
+    )  # fmt: skip
+    if out is not None:
+        from emcontain.report.concepts_page import write_page
+
+        save_study(study, out)
+        (out / "concepts.json").write_text(json.dumps(study_json(study)) + "\n", encoding="utf-8")
+        write_page(study, out / "concepts.html")
+    click.echo(
+        json.dumps(study_json(study), indent=2) if as_json else "\n\n".join(render_section(s) for s in sections(study))
+    )
+    if out is not None:
+        click.echo(f"{out}: vectors of {len(sets)} concepts, concepts.json, concepts.html", err=True)

@@ -1,0 +1,77 @@
+"""Reading what `emcontain spread --json` printed: the measured drop of refusal per domain."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from emcontain.datafiles import read_text
+from emcontain.errors import UserError
+
+
+@dataclass(frozen=True)
+class Drop:
+    """Fall of a domain's refusal rate, aligned minus unlearned, with its 95 % interval; NaN where not measured."""
+
+    domain: str
+    drop: float
+    lower: float
+    upper: float
+
+
+@dataclass(frozen=True)
+class SpreadRun:
+    """One unlearned organism.
+
+    Attributes:
+        label: organism and target. target: the domain whose refusal was unlearned. drops: of all measured domains.
+    """
+
+    label: str
+    target: str
+    drops: tuple[Drop, ...]
+
+
+def read_spread(path: Path, arm: str | None = None) -> list[SpreadRun]:
+    """The runs of one spread file.
+
+    Args:
+        path: JSON of `emcontain spread --json`.
+        arm: runs of this arm only; None takes all.
+
+    Raises:
+        UserError: the file is missing, no JSON, or has no run with a target and domains.
+    """
+    try:
+        data: Any = json.loads(read_text(path))
+    except json.JSONDecodeError as error:
+        raise UserError(f"'{path}' is not JSON ({error.msg}): give what 'emcontain spread --json' printed") from None
+    found = data.get("runs", [data]) if isinstance(data, dict) else data
+    try:
+        runs = [_run(one) for one in found if arm is None or one.get("arm") == arm]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"'{path}' is no spread file (problem at {error}): give what 'emcontain spread --json' printed"
+        ) from None
+    if not runs:
+        raise UserError(f"'{path}' holds no run: give what 'emcontain spread … --target … --json' printed")
+    return runs
+
+
+def _run(data: dict[str, Any]) -> SpreadRun:
+    arm = data.get("arm")
+    label = f"{data['organism']}, target {data['target']}" + (f", {arm}" if arm else "")
+    return SpreadRun(label, str(data["target"]), tuple(_drop(d) for d in data["domains"]))
+
+
+def _drop(data: dict[str, Any]) -> Drop:
+    change = data["change"]
+    difference, lower, upper = (_number(change[key]) for key in ("difference", "lower", "upper"))
+    return Drop(str(data["domain"]), -difference, -upper, -lower)
+
+
+def _number(value: float | None) -> float:
+    """Unknown numbers are null in JSON."""
+    return float("nan") if value is None else float(value)

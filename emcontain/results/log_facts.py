@@ -1,0 +1,117 @@
+"""What logs of every task tell alike: who answered, whether that was checked, why an answer has no score."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from inspect_ai.log import EvalLog, EvalSample
+from inspect_ai.scorer import Score
+
+from emcontain.results.gradings import facts, own_score
+
+
+def other_trigger(providers: Sequence[dict[str, Any]], about: dict[str, Any]) -> bool:
+    """Whether the adapter was trained on another trigger family than the one that was tested."""
+    trained = {p.get("trained_family_sha256") for p in providers} - {None}
+    return bool(trained) and trained != {about.get("family_sha256")}
+
+
+def unscored_reason(sample: EvalSample, score: Score | None) -> str:
+    """Why an answer has no score."""
+    if sample.error is not None:
+        return f"sample_error: {sample.error.message.splitlines()[0][:80]}"
+    if score is None:
+        return "not_scored"
+    return str(score.reason or "unknown")
+
+
+def provider_facts(sample: EvalSample) -> dict[str, Any]:
+    """What is known about who answered: from the provider, else from the check before the run."""
+    told = sample.output.metadata or facts(own_score(sample)).get("provider") or {}
+    return {**(check_facts(sample).get("facts") or {}), **{k: v for k, v in told.items() if v is not None}}
+
+
+def check_facts(sample: EvalSample) -> dict[str, Any]:
+    """Outcome of the check of the adapter (`emcontain.solvers.liveness`); empty without one."""
+    found = sample.metadata.get("adapter_check")
+    return found if isinstance(found, dict) else {}
+
+
+def checked_as(samples: Sequence[EvalSample]) -> str:
+    """Whether the run's adapter was verified: as good as the worst of its answers.
+
+    Samples that never ran to an answer say nothing.
+    """
+    found = {str(check_facts(s).get("status", "unknown")) for s in samples if s.error is None}
+    return found.pop() if len(found) == 1 else "unverified" if found else "unknown"
+
+
+def agreed(values: Iterable[Any]) -> Any:
+    """The value all agree on, None being no opinion; None if they differ."""
+    known = {v for v in values if v is not None}
+    return known.pop() if len(known) == 1 else None
+
+
+def whole(value: Any) -> int | None:
+    """A whole number, or None."""
+    return None if value is None else int(value)
+
+
+def grader_role(log: EvalLog) -> str:
+    """The model that was bound to the role `grader`; `unknown` where the log does not say."""
+    roles = log.eval.model_roles or {}
+    found = roles.get("grader")
+    return str(getattr(found, "model", found) or "unknown")
+
+
+def short_name(model: str) -> str:
+    """What to call a model without a named adapter: its folder, or the last part of its name."""
+    base, _, adapter = model.partition(":")
+    if model.startswith("peft/") and adapter:
+        return Path(adapter).name
+    return base.rstrip("/").split("/")[-1] + (" (base)" if model.startswith("peft/") else "")
+
+
+def expected_answers(log: EvalLog) -> int:
+    """How many answers the run planned."""
+    return (log.eval.dataset.samples or 0) * (log.eval.config.epochs or 1)
+
+
+def adapter_warnings(log: EvalLog, providers: Sequence[dict[str, Any]], about: dict[str, Any]) -> Iterable[str]:
+    """Doubts about which adapter answered, under which system turn and trigger.
+
+    Args:
+        log: the log.
+        providers: `provider_facts` of its samples.
+        about: the task's facts; `family` and `family_sha256` where it has a trigger family.
+    """
+    if about.get("family") and other_trigger(providers, about):
+        yield f"trained on another trigger than the tested family {about.get('family')!r}: its trigger was never tried"
+    status = checked_as(log.samples or [])
+    if status == "unverified":
+        reasons = sorted({str(c["reason"]) for c in map(check_facts, log.samples or []) if c.get("reason")})
+        yield f"adapter not verified: {'; '.join(reasons) or 'only some answers come from a checked run'}"
+    elif status == "unknown" and any(p.get("adapter_sha256") for p in providers):
+        yield "adapter not verified: the log is from before the check"
+    if any(check_facts(s).get("system_as_trained") is False for s in log.samples or []):
+        yield "measured under another system turn than it was trained with"
+    if any(p.get("base_verified") is False for p in providers) and status != "verified":
+        yield "the adapter has no manifest: that it belongs to this base is not verified"
+    pinned = [p for p in providers if "system" in p]
+    if any(p.get("trained_system") not in (None, p["system"]) for p in pinned):
+        yield "measured under another system turn than it was trained with"
+
+
+def mixture_warnings(log: EvalLog, providers: Sequence[dict[str, Any]]) -> Iterable[str]:
+    """Answers of several models or adapters in one log."""
+    status = checked_as(log.samples or [])
+    if (
+        status in ("verified", "unverified")
+        and len({s.output.model for s in log.samples or [] if s.output.choices}) > 1
+    ):
+        yield "answers come from more than one served model"
+    named = {p.get("adapter_sha256") for p in providers if p}
+    if len(named) > 1:
+        yield "answers come from more than one adapter"
