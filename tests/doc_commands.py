@@ -24,7 +24,7 @@ _TASK_RUNS = ("eval", "eval-set", "eval-retry")
 
 def commands(text: str) -> list[list[str]]:
     """The commands of a shell text as words, those inside `$(…)` too; redirections and assignments are dropped."""
-    text = re.sub(r"\\\n", " ", text)
+    text = re.sub(r"\$\{?\w+\}?", "1", re.sub(r"\\\n", " ", text))
     found = [words for inner in _NESTED.findall(text) for words in commands(inner)]
     for line in _NESTED.sub("NESTED", text).splitlines():
         lexer = shlex.shlex(line, posix=True, punctuation_chars="|&;")
