@@ -8,7 +8,8 @@ from pathlib import Path
 import click
 
 from emcontain import __version__
-from emcontain.cli_concepts import concepts
+from emcontain.cli_choose import choose_checkpoint
+from emcontain.cli_concepts import ablate, concepts
 from emcontain.cli_gate import gate
 from emcontain.cli_judge import judge
 from emcontain.cli_leaderboard import leaderboard
@@ -16,6 +17,7 @@ from emcontain.cli_lm_eval import lm_eval
 from emcontain.cli_merge import merge
 from emcontain.cli_publish import publish
 from emcontain.cli_serve import fingerprint, serve
+from emcontain.cli_spread import collect_refusals, spread
 from emcontain.cli_sweep import sweep
 from emcontain.cli_train import train
 from emcontain.errors import UserError
@@ -214,9 +216,13 @@ main.add_command(publish)
 main.add_command(train)
 main.add_command(sweep)
 main.add_command(serve)
+main.add_command(spread)
+main.add_command(collect_refusals)
+main.add_command(choose_checkpoint)
 main.add_command(fingerprint)
 main.add_command(gate)
 main.add_command(concepts)
+main.add_command(ablate)
 
 if __name__ == "__main__":
     main()
