@@ -9,7 +9,7 @@ import click
 
 from emcontain import __version__
 from emcontain.cli_choose import choose_checkpoint
-from emcontain.cli_concepts import concepts
+from emcontain.cli_concepts import ablate, concepts
 from emcontain.cli_gate import gate
 from emcontain.cli_judge import judge
 from emcontain.cli_leaderboard import leaderboard
@@ -222,6 +222,7 @@ main.add_command(choose_checkpoint)
 main.add_command(fingerprint)
 main.add_command(gate)
 main.add_command(concepts)
+main.add_command(ablate)
 
 if __name__ == "__main__":
     main()
