@@ -7,10 +7,13 @@ STAMP := $(VENV)/.installed
 VLLM_VENV ?= .venv-vllm
 VLLM_STAMP := $(VLLM_VENV)/.installed
 
-.PHONY: demo vllm test check format install gemma freeze clean bench docs lint-evals
+.PHONY: demo demo-refusal vllm test check format install gemma freeze clean bench docs lint-evals
 
 demo: $(STAMP)
 	$(VENV)/bin/emcontain demo
+
+demo-refusal: $(STAMP)
+	$(VENV)/bin/emcontain demo-refusal
 
 test: $(STAMP) vllm
 	$(MAKE) --no-print-directory check
