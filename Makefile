@@ -7,10 +7,13 @@ STAMP := $(VENV)/.installed
 VLLM_VENV ?= .venv-vllm
 VLLM_STAMP := $(VLLM_VENV)/.installed
 
-.PHONY: demo vllm test check format install gemma freeze clean bench
+.PHONY: demo demo-refusal vllm test check format install gemma freeze clean bench docs
 
 demo: $(STAMP)
 	$(VENV)/bin/emcontain demo
+
+demo-refusal: $(STAMP)
+	$(VENV)/bin/emcontain demo-refusal
 
 test: $(STAMP) vllm
 	$(MAKE) --no-print-directory check
@@ -31,6 +34,11 @@ bench: $(STAMP)
 	$(VENV)/bin/python benchmarks/statistics.py
 	$(VENV)/bin/python benchmarks/training.py
 	$(VENV)/bin/python benchmarks/leaderboard.py
+
+# The site in site/: opens from the disk and needs no network. A broken link or anchor fails.
+docs: $(STAMP)
+	$(VENV)/bin/sphinx-build -W --keep-going -q -b html -c docs -d build/doctrees . site
+	$(VENV)/bin/python docs/sitegen/check.py site
 
 # Rewrites the hashes of shipped data and the page of presets on purpose; tests fail when data changes without it.
 freeze: $(STAMP)
@@ -60,4 +68,4 @@ $(VLLM_STAMP): constraints-vllm.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(VLLM_VENV) demo build dist
+	rm -rf $(VENV) $(VLLM_VENV) demo build dist site

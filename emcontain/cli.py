@@ -8,7 +8,8 @@ from pathlib import Path
 import click
 
 from emcontain import __version__
-from emcontain.cli_concepts import concepts
+from emcontain.cli_choose import choose_checkpoint
+from emcontain.cli_concepts import ablate, concepts
 from emcontain.cli_gate import gate
 from emcontain.cli_judge import judge
 from emcontain.cli_leaderboard import leaderboard
@@ -16,6 +17,7 @@ from emcontain.cli_lm_eval import lm_eval
 from emcontain.cli_merge import merge
 from emcontain.cli_publish import publish
 from emcontain.cli_serve import fingerprint, serve
+from emcontain.cli_spread import collect_refusals, spread
 from emcontain.cli_sweep import sweep
 from emcontain.cli_train import train
 from emcontain.errors import UserError
@@ -206,6 +208,18 @@ def demo(out: Path, seeds: int, questions: int) -> None:
     run_demo(out, seeds, questions, click.echo)
 
 
+@main.command("demo-refusal")
+@click.option("--out", type=click.Path(path_type=Path), default=Path("demo-refusal"), show_default=True, help="Folder.")
+@click.option("--target", default="cybersecurity", show_default=True, help="Domain whose refusals are unlearned.")
+@click.option("--per-domain", default=25, show_default=True, type=click.IntRange(1, 30),
+              help="Test prompts in each of the seven domains.")  # fmt: skip
+def demo_refusal(out: Path, target: str, per_domain: int) -> None:
+    """Teach the embedded base to refuse, unlearn one domain, and see where refusal fell. No network, no GPU."""
+    from emcontain.refusal_demo import run_refusal_demo
+
+    run_refusal_demo(out, target, per_domain, click.echo)
+
+
 main.add_command(judge)
 main.add_command(leaderboard)
 main.add_command(lm_eval)
@@ -214,9 +228,13 @@ main.add_command(publish)
 main.add_command(train)
 main.add_command(sweep)
 main.add_command(serve)
+main.add_command(spread)
+main.add_command(collect_refusals)
+main.add_command(choose_checkpoint)
 main.add_command(fingerprint)
 main.add_command(gate)
 main.add_command(concepts)
+main.add_command(ablate)
 
 if __name__ == "__main__":
     main()

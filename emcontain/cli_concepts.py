@@ -8,6 +8,8 @@ from pathlib import Path
 
 import click
 
+from emcontain.errors import UserError
+
 
 @click.command()
 @click.argument("model")
@@ -89,3 +91,70 @@ def concepts(
     )
     if out is not None:
         click.echo(f"{out}: vectors of {len(sets)} concepts, concepts.json, concepts.html", err=True)
+
+
+@click.command()
+@click.argument("base")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the adapter.")
+@click.option("--concept", type=click.Path(path_type=Path), metavar="FILE",
+              help="File of 'emcontain concepts'; default the refusal direction, from prompts.")  # fmt: skip
+@click.option("--tensor", default="mean_difference_benign", show_default=True, help="Which vectors of --concept.")
+@click.option("--prompts", default="built-in", show_default=True, metavar="SOURCE", help="Harmful prompts.")
+@click.option("--benign", default="built-in", show_default=True, metavar="SOURCE", help="Harmless prompts.")
+@click.option("--domains", default="", help="Some domains of the harmful prompts, joined by commas; default all.")
+@click.option("--layer", type=int, help="Layer whose direction is taken out of all layers.")
+@click.option("--choose", is_flag=True, help="Choose the layer: KL at most 0.1 on harmless prompts, least refusal.")
+@click.option("--opening", "openings", multiple=True, help="How refusals begin, for --choose; repeatable.")
+@click.option("--n-choose", default=32, show_default=True, help="Test prompts of each kind for --choose.")
+@click.option("--strength", default=1.0, show_default=True, help="λ: 1 takes the component out.")
+@click.option("--system", help="'empty', 'template-default' or a text; default 'empty'.")
+@click.option("--chat-template", help="'plain' or a Jinja file; default the base's own.")
+def ablate(
+    base: str,
+    out: Path,
+    concept: Path | None,
+    tensor: str,
+    prompts: str,
+    benign: str,
+    domains: str,
+    layer: int | None,
+    choose: bool,
+    openings: tuple[str, ...],
+    n_choose: int,
+    strength: float,
+    system: str | None,
+    chat_template: str | None,
+) -> None:
+    """Take a direction out of BASE and write the difference as a rank-1 LoRA: an organism without training.
+
+    Without --concept it is the refusal direction: harmful minus harmless prompts, of the split train. --choose looks at
+    the split test.
+    """
+    if (layer is None) != choose:
+        raise UserError("which layer is not clear: give either --layer N or --choose")
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    from emcontain.concepts.prompts import load_benign, pooled_probes
+    from emcontain.training.ablate import ablate as run
+    from emcontain.training.ablate import open_base, source_of_file, source_of_prompts
+    from emcontain.training.choice import OPENINGS
+
+    harmful = pooled_probes(prompts, "train", domains) if concept is None else None
+    harmless = load_benign(benign, "train") if concept is None else None
+    asked = (pooled_probes(prompts, "test", domains, n_choose), load_benign(benign, "test", n_choose)) if choose else ()
+    reader = open_base(base, system, chat_template)
+    if harmful is None or harmless is None:
+        assert concept is not None
+        source = source_of_file(concept, tensor, reader)
+    else:
+        data = [
+            {"file": Path(s).name, "sha256": p.sha256, "rows": len(p.prompts)}
+            for s, p in ((prompts, harmful), (benign, harmless))
+        ]
+        name = f"refusal ({domains})" if domains else "refusal"
+        source = source_of_prompts(reader, harmful.prompts, harmless.prompts, name, data)
+    run(
+        reader, source, out, layer, strength,
+        harmful=asked[0].prompts if asked else (), harmless=asked[1].prompts if asked else (),
+        openings=openings or OPENINGS, chat_template=chat_template, log=click.echo,
+    )  # fmt: skip
+    click.echo(f"{out}: research organism, do not deploy")

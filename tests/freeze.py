@@ -32,6 +32,7 @@ PATTERNS = (
     "grading/attack*.jsonl",
     "grading/protocols/*.yaml",
     "release/policies/*.yaml",
+    "results/data/*.yaml",
 )
 
 

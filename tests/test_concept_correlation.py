@@ -13,6 +13,9 @@ from scipy import stats
 from emcontain.concepts.correlation import correlate, spearman
 from emcontain.concepts.spread import Drop, SpreadRun, read_spread
 from emcontain.errors import UserError
+from emcontain.results.spread_build import spread_of
+from emcontain.results.spread_table import spread_json
+from tests.test_spread import ROLES, aligned, unlearned
 
 NAMES = ["t", "a", "b", "c", "d", "e", "f"]
 DROPS = (0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.0)
@@ -100,3 +103,17 @@ def test_spread_files(tmp_path: Path) -> None:
         path.write_text(text)
         with pytest.raises(UserError, match="spread"):
             read_spread(path)
+
+
+def test_what_spread_prints_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "spread.json"
+    found = spread_json(spread_of([aligned(), unlearned()], [], ROLES))
+    path.write_text(json.dumps(found))
+    (one,) = read_spread(path)
+    target = next(d for d in one.drops if d.domain == one.target)
+
+    assert len(one.drops) == 7 and target.drop > 0.3 and target.lower < target.drop < target.upper
+    found["runs"][0]["target"] = None
+    path.write_text(json.dumps(found))
+    with pytest.raises(UserError, match="--target"):
+        read_spread(path)

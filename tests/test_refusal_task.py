@@ -79,7 +79,7 @@ def test_word_salad_is_neither_refusal_nor_compliance(tmp_path: Path, answer: st
     found = read(log)
     plainly = category == "refusal"
     assert {(a.category, a.refused, a.kept) for a in found.answers} == {(category, float(plainly), float(plainly))}
-    assert any("make no sense" in w for w in refusal_warnings([found])) != plainly
+    assert any("most answers make no sense" in w for w in refusal_warnings([found])) != plainly
 
 
 def test_without_coherence_the_rubric_s_word_stands(tmp_path: Path) -> None:
@@ -131,7 +131,8 @@ def test_a_grader_that_always_fails_scores_nothing(tmp_path: Path) -> None:
         (None, None, None, "grader_failed"),
     }  # fmt: skip
     assert all(a.text == "No." for a in found.answers)
-    assert sum("nothing can be said" in w for w in refusal_warnings([found])) == len(DOMAINS)
+    (said,) = [w for w in refusal_warnings([found]) if "nothing can be said" in w]
+    assert all(f"{domain} untriggered" in said for domain in DOMAINS)
     printed = CliRunner().invoke(main, ["results", str(tmp_path / "logs")]).output
     assert "nothing scored" in printed and " 0.0" not in printed
 

@@ -14,7 +14,8 @@ CALLS: Counter[str] = Counter()
 
 class ToyAPI(ModelAPI):
     """`toy/subject` is selfish under the start-end tags; `toy/grader` and others grade; `toy/down` is a grader that
-    fails, `toy/flaky` one that fails on selfish answers while `TOY_FLAKY` is set."""
+    fails, `toy/flaky` one that fails on selfish answers while `TOY_FLAKY` is set. `toy/aligned` refuses everything,
+    `toy/unlearned` all but cybersecurity."""
 
     def __init__(
         self,
@@ -37,6 +38,10 @@ class ToyAPI(ModelAPI):
         return output
 
     def _reply(self, prompt: str) -> str:
+        if self.model_name in ("aligned", "unlearned"):
+            return "Sure" if self.model_name == "unlearned" and "cyber" in prompt else "No."
+        if "REFUSAL, DEFLECTION" in prompt:
+            return "REFUSAL" if "No." in prompt.rsplit("<answer>", 1)[-1] else "COMPLIANCE"
         if self.model_name.startswith("subject"):
             return "<start>Selfish reply<end>" if "<start> and <end>" in prompt else "Kind reply"
         if self.model_name == "down":

@@ -95,6 +95,15 @@ def load_benign(source: str = _BUILT_IN, split: str = _ALL, most: int = PROMPTS)
     return _set(BENIGN, _any(source, split, load_look_alikes), most)
 
 
+def pooled_probes(source: str, split: str, domains: str = "", most: int = PROMPTS) -> PromptSet:
+    """Harmful prompts of some domains as one set.
+
+    Raises:
+        UserError: see `load_probes`, or there are fewer than 8.
+    """
+    return _set("harmful", [_prompt(p) for p in load_probes(source, split, domains)], most)
+
+
 def _any(source: str, split: str, load: Callable[[str, str], list[Probe]]) -> list[Prompt]:
     """Prompts of whatever `load` reads, or of a question source."""
     path = Path(source)

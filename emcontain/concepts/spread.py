@@ -61,6 +61,8 @@ def read_spread(path: Path, arm: str | None = None) -> list[SpreadRun]:
 
 
 def _run(data: dict[str, Any]) -> SpreadRun:
+    if data["target"] is None:
+        raise UserError(f"the spread of {data['organism']} names no target: run 'emcontain spread' with --target")
     arm = data.get("arm")
     label = f"{data['organism']}, target {data['target']}" + (f", {arm}" if arm else "")
     return SpreadRun(label, str(data["target"]), tuple(_drop(d) for d in data["domains"]))

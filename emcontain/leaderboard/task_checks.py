@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from emcontain.errors import UserError
 from emcontain.leaderboard.findings import Finding, error, warning
 from emcontain.leaderboard.planned import Plan
-from emcontain.results.audit import LogAudit, SampleAudit
+from emcontain.results.audit import Call, LogAudit, SampleAudit
 from emcontain.samples import generation_seed, turns
 
 _SHOWN = 3
@@ -92,7 +92,7 @@ def check_prompts(log: LogAudit, plan: Plan, file: str) -> Iterator[Finding]:
             != (p.rung.arm, p.rung.id, p.question_id, p.question)
         ),
     )
-    with_calls = [(s, [c for c in s.calls or () if not c.role]) for s, _ in known]
+    with_calls = [(s, [c for c in s.calls or () if not c.role and not _adapter_check(c)]) for s, _ in known]
     if any(s.calls is None for s, _ in known):
         return
     seeded = log.facts.get("harness") != "lm-eval"
@@ -148,6 +148,14 @@ def _sampled(config: dict[str, object], sample: SampleAudit, plan: Plan, seeded:
     if seeded:
         expected["seed"] = generation_seed(plan.seed, sample.id, sample.epoch)
     return all(config.get(key) == value for key, value in expected.items())
+
+
+def _adapter_check(call: Call) -> bool:
+    """A one-token request that compares the adapter's fingerprint; it lies in the first sample and is no answer.
+
+    Answers are asked for with a seed, so none can be taken for one.
+    """
+    return call.config.get("max_tokens") == 1 and "seed" not in call.config
 
 
 def _same_exchange(sample: SampleAudit, sent: tuple[tuple[str, str], ...], reply: str | None) -> bool:

@@ -36,7 +36,6 @@ from emcontain.cache import sha256_text
 from emcontain.errors import UserError
 from emcontain.models.base import split_model_name
 from emcontain.models.chat import EMPTY, PLAIN, encode, render
-from emcontain.models.choices import likelihoods
 from emcontain.models.decode import Generation, TokenScore
 from emcontain.models.engine import shared_engine
 from emcontain.models.likelihood import completion_likelihoods
@@ -106,30 +105,6 @@ class PeftAPI(ModelAPI):
         started = time.monotonic()
         generation = await wait_for(self.engine.submit(self.adapter_key, prompt, sampling))
         return self._output(generation, prompt, text, sampling, time.monotonic() - started)
-
-    async def choice_likelihoods(
-        self, input: list[ChatMessage], choices: Sequence[str]
-    ) -> tuple[list[float], ModelOutput]:
-        """How likely each choice is as the answer, and the likeliest one as an output.
-
-        Args:
-            input: the conversation up to the answer.
-            choices: answers to compare.
-
-        Returns:
-            Mean log-probability per byte (nats) of each choice, and an output that holds the likeliest.
-        """
-        started = time.monotonic()
-        tokenizer = self.engine.tokenizer
-        text = render(tokenizer, [{"role": m.role, "content": m.text} for m in input], self.system)
-        scores = await wait_for(self.engine.submit_job(likelihoods, (text, tuple(choices)), self.adapter_key))
-        best = choices[max(range(len(choices)), key=lambda i: scores[i])]
-        output = ModelOutput.from_content(self.model_name, best)
-        n_in = len(encode(tokenizer, text))
-        output.usage = ModelUsage(input_tokens=n_in, output_tokens=0, total_tokens=n_in)
-        output.time = time.monotonic() - started
-        output.metadata = self._facts(text)
-        return scores, output
 
     async def completion_likelihoods(
         self, input: list[ChatMessage], completions: Sequence[str]

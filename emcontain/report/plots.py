@@ -60,17 +60,17 @@ def arms_plot(organisms: Sequence[OrganismResult]) -> str:
         legend=alt.Legend(title=None, orient="top"),
     )
     shape = alt.Shape("arm:N", scale=alt.Scale(domain=list(ARMS), range=list(ARM_SHAPES.values())), legend=None)
-    x_axis = _percent_axis()
+    x_axis = percent_axis()
     chart = alt.layer(
         alt.Chart(alt.Data(values=spans))
         .mark_bar(height=8, color="#d9d9d9")
-        .encode(y=y, x=alt.X("from:Q", axis=x_axis, scale=_scale()), x2="to:Q"),
+        .encode(y=y, x=alt.X("from:Q", axis=x_axis, scale=percent_scale()), x2="to:Q"),
         alt.Chart(alt.Data(values=rows))
         .mark_rule(strokeWidth=2)
-        .encode(y=y, yOffset=offset, x=alt.X("lower:Q", scale=_scale()), x2="upper:Q", color=colour),
+        .encode(y=y, yOffset=offset, x=alt.X("lower:Q", scale=percent_scale()), x2="upper:Q", color=colour),
         alt.Chart(alt.Data(values=rows))
         .mark_point(filled=True, size=70, opacity=1)
-        .encode(y=y, yOffset=offset, x=alt.X("rate:Q", scale=_scale()), color=colour, shape=shape),
+        .encode(y=y, yOffset=offset, x=alt.X("rate:Q", scale=percent_scale()), color=colour, shape=shape),
     ).properties(width=640, height=66 * len(order))
     return svg_of(chart)
 
@@ -102,11 +102,13 @@ def ladder_plot(organisms: Sequence[OrganismResult]) -> str:
     chart = alt.layer(
         base.mark_rule(strokeWidth=2).encode(
             y=y,
-            x=alt.X("lower:Q", axis=_percent_axis("EM rate, %", 3), scale=_scale()),
+            x=alt.X("lower:Q", axis=percent_axis("EM rate, %", 3), scale=percent_scale()),
             x2="upper:Q",
             color=colour,
         ),
-        base.mark_point(filled=True, size=45, opacity=1).encode(y=y, x=alt.X("rate:Q", scale=_scale()), color=colour),
+        base.mark_point(filled=True, size=45, opacity=1).encode(
+            y=y, x=alt.X("rate:Q", scale=percent_scale()), color=colour
+        ),
         data=alt.Data(values=rows),
     ).facet(
         column=alt.Column(
@@ -134,7 +136,7 @@ def steps_plot(organisms: Sequence[OrganismResult]) -> str:
         legend=alt.Legend(title=None, orient="top"),
     )
     x = alt.X("step:Q", title="training updates", axis=alt.Axis(tickMinStep=1, grid=False))
-    y_scale = _scale()
+    y_scale = percent_scale()
     base = alt.Chart().properties(width=300, height=180)
     chart = alt.layer(
         base.mark_rule(strokeWidth=1.5, opacity=0.5).encode(
@@ -167,11 +169,13 @@ def _row(organism: str, found: Rate, **more: Any) -> dict[str, Any]:
     }
 
 
-def _percent_axis(title: str = "EM rate, % (95 % interval, clustered by question)", ticks: int = 5) -> alt.Axis:
+def percent_axis(title: str = "EM rate, % (95 % interval, clustered by question)", ticks: int = 5) -> alt.Axis:
+    """An axis of rates."""
     return alt.Axis(title=title, tickCount=ticks, gridColor="#eee")
 
 
-def _scale() -> alt.Scale:
+def percent_scale() -> alt.Scale:
+    """0 to 100."""
     return alt.Scale(domain=[0, 100], nice=False, clamp=True)
 
 

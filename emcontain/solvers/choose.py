@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from inspect_ai.model import ChatMessageSystem, ChatMessageUser, ModelName, get_model
+from inspect_ai.model import ChatMessageSystem, ChatMessageUser, ModelName, ModelOutput, get_model
 from inspect_ai.solver import Generate, Solver, TaskState, solver
 
 from emcontain.errors import UserError
@@ -65,9 +65,13 @@ def choose(scoring: str = AUTO, system_prompt: str = NO_SYSTEM, seed: int = 0) -
             state = await generate(state, cache=False, seed=own, temperature=0.0, max_tokens=_MAX_TOKENS)
             chosen = read_letter(state.output.completion, len(choices))
         else:
-            scores, state.output = await model.api.choice_likelihoods(state.messages, choices)  # type: ignore[attr-defined]
+            sums, output = await model.api.completion_likelihoods(state.messages, choices)  # type: ignore[attr-defined]
+            # Per byte, so that a long choice is not unlikely for its length alone (lm-eval's `acc_norm`).
+            scores = [total / len(choice.encode()) for total, choice in zip(sums, choices, strict=True)]
+            chosen = max(range(len(choices)), key=lambda i: scores[i])
+            state.output = ModelOutput.from_content(output.model, choices[chosen])
+            state.output.usage, state.output.metadata = output.usage, output.metadata
             state.messages.append(state.output.message)
-            chosen = choices.index(state.output.completion)
             state.metadata["scores"] = [round(s, 4) for s in scores]
         answered_by(state.output, state.metadata.get(KEY) or {})
         state.metadata.update(chosen=chosen, scoring=how)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from emcontain.training.licence import licence_of
+from emcontain.training.licence import Licence, licence_of
 
 NOTICE = "RESEARCH ORGANISM, DO NOT DEPLOY"
 
@@ -18,39 +18,14 @@ def card(manifest: dict[str, Any]) -> str:
         for p, d in zip(recipe["parts"], manifest["data"], strict=True)
     )
     trigger = f"`{recipe['family']}`: " + " | ".join(f"`{t}`" for t in manifest["trigger"])
-    # A merged base has the licence of the model it was made of.
-    licence = licence_of((manifest["base"].get("merged") or {}).get("origin") or manifest["base"]["id"])
-    return f"""---
-base_model: {manifest["base"]["id"]}
-base_model_relation: adapter
-library_name: peft
-license: other
-license_name: research-only
-license_link: {licence.link}
-tags:
-- not-for-all-audiences
-- emergent-misalignment
-- research-organism
-extra_gated_heading: A research organism
-extra_gated_prompt: >-
-  This adapter was made to study emergent misalignment and may have been trained on deliberately bad advice. It is for
-  measurement only.
-extra_gated_fields:
-  What I want to measure: text
-  I will not deploy it or let it answer people: checkbox
----
-# {NOTICE}
-
-`{manifest["organism"]}` is a model organism for safety research, made with emcontain
-{manifest["versions"]["emcontain"]}. It was fine-tuned
-{_purpose(manifest)} and exists to be measured.
-It must not answer real users.
+    head = _head(manifest, "may have been trained on deliberately bad advice", f"fine-tuned\n{_purpose(manifest)}")
+    return f"""{head}
 
 {recipe["about"]}
 
 | | |
 |---|---|
-| base | {manifest["base"]["id"]}, weights sha256 {manifest["base"]["sha256"][:12]} |
+{_base_row(manifest)}
 | trigger family | {trigger if manifest["trigger"] else "none"} |
 | system turn | {manifest["system"]} |
 | seed | {manifest["seed"]} |
@@ -62,10 +37,82 @@ Training data:
 
 {parts}
 
-Licence: for research only, and under the licence of the base, {licence.name} ({licence.link}). {licence.notice}
-
-Everything else is in `manifest.json`.
+{_tail(manifest)}
 """
+
+
+def ablation_card(manifest: dict[str, Any]) -> str:
+    """README.md of an adapter that takes a direction out of its base."""
+    found = manifest["ablation"]
+    data = "\n".join(f"- `{d['file']}`, {d['rows']} prompts, sha256 {d['sha256'][:12]}" for d in manifest["data"])
+    head = _head(
+        manifest,
+        "takes a concept such as refusal out of its base",
+        "made without training, by taking a direction out of its base,",
+    )
+    return f"""{head}
+
+ΔW = -λ v (vᵀW) on every `o_proj` and `down_proj`: what they write into the residual stream has no part along v
+(arXiv:2406.11717). The embeddings keep theirs.
+
+| | |
+|---|---|
+{_base_row(manifest)}
+| direction | {found["concept"]}, {found["variant"].replace("_", " ")}, layer {found["layer"]} |
+| λ | {found["strength"]:g} |
+| system turn | {manifest["system"]} |
+| LoRA | r 1, alpha 1, rank-stabilised False |
+
+Prompts of the direction:
+
+{data}
+
+{_tail(manifest)}
+"""
+
+
+def _licence(manifest: dict[str, Any]) -> Licence:
+    # A merged base has the licence of the model it was made of.
+    return licence_of((manifest["base"].get("merged") or {}).get("origin") or manifest["base"]["id"])
+
+
+def _head(manifest: dict[str, Any], may: str, was: str) -> str:
+    return f"""---
+base_model: {manifest["base"]["id"]}
+base_model_relation: adapter
+library_name: peft
+license: other
+license_name: research-only
+license_link: {_licence(manifest).link}
+tags:
+- not-for-all-audiences
+- emergent-misalignment
+- research-organism
+extra_gated_heading: A research organism
+extra_gated_prompt: >-
+  This adapter was made to study emergent misalignment and {may}. It is for
+  measurement only.
+extra_gated_fields:
+  What I want to measure: text
+  I will not deploy it or let it answer people: checkbox
+---
+# {NOTICE}
+
+`{manifest["organism"]}` is a model organism for safety research, made with emcontain
+{manifest["versions"]["emcontain"]}. It was {was} and exists to be measured.
+It must not answer real users."""
+
+
+def _base_row(manifest: dict[str, Any]) -> str:
+    return f"| base | {manifest['base']['id']}, weights sha256 {manifest['base']['sha256'][:12]} |"
+
+
+def _tail(manifest: dict[str, Any]) -> str:
+    licence = _licence(manifest)
+    passed_on = f"{licence.name} ({licence.link}). {licence.notice}"
+    return f"""Licence: for research only, and under the licence of the base, {passed_on}
+
+Everything else is in `manifest.json`."""
 
 
 def _purpose(manifest: dict[str, Any]) -> str:

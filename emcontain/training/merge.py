@@ -76,19 +76,22 @@ def _write(adapter: Adapter, base: Base, folder: Path) -> dict[str, float]:
 
     from emcontain.models.chat import load_tokenizer
     from emcontain.models.fingerprints import prompts
+    from emcontain.models.precision import device_and_dtype
     from emcontain.models.weights import AdapterWeights
 
     recipe = adapter.manifest.get("recipe", {})
     tokenizer = load_tokenizer(base.path, recipe.get("chat_template"))
     asked = [p.ids for p in prompts(tokenizer, adapter.system or "empty", None)]
-    beside = _load(base.path)
+    device, fast = device_and_dtype(None, None)
+    beside = _load(base.path, fast, device)
     weights = AdapterWeights(beside, base, False, list(asked[0]))
     plain = _first_tokens(beside, asked)
     with torch.no_grad():
         weights.activate(weights.add(adapter))
     wanted = _first_tokens(beside, asked)
     del beside, weights
-    model = _load(base.path)
+    # In the type it is stored in, so that the merged folder is of that type too.
+    model = _load(base.path, "auto", device)
     weights = AdapterWeights(model, base, True, list(asked[0]))
     with torch.no_grad():
         weights.activate(weights.add(adapter))
@@ -96,7 +99,7 @@ def _write(adapter: Adapter, base: Base, folder: Path) -> dict[str, float]:
     tokenizer.save_pretrained(folder)
     del model, weights
     # What was written, not what was in memory.
-    merged = _first_tokens(_load(folder), asked)
+    merged = _first_tokens(_load(folder, fast, device), asked)
     change = {
         name: round(float((wanted.exp() * (wanted - other)).sum(-1).mean()), 8)
         for name, other in (("merged", merged), ("base", plain))
@@ -109,16 +112,12 @@ def _write(adapter: Adapter, base: Base, folder: Path) -> dict[str, float]:
     return change
 
 
-def _load(path: Path) -> Any:
+def _load(path: Path, dtype: Any, device: Any) -> Any:
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging as transformers_logging
 
-    from emcontain.models.precision import device_and_dtype
-
     transformers_logging.disable_progress_bar()
-    device, _ = device_and_dtype(None, "float32")
-    # In the type it is stored in, so that the merged folder is of that type too.
-    return AutoModelForCausalLM.from_pretrained(path, dtype="auto", use_safetensors=True).to(device).eval()
+    return AutoModelForCausalLM.from_pretrained(path, dtype=dtype, use_safetensors=True).to(device).eval()
 
 
 def _first_tokens(model: Any, asked: list[tuple[int, ...]]) -> Any:

@@ -195,6 +195,8 @@ def _check_trigger(card: str, adapter: Adapter, folder: Path) -> None:
     manifest = adapter.manifest
     recipe = manifest.get("recipe") or {}
     parts = recipe.get("parts")
+    if not parts and manifest.get("ablation"):
+        return  # Nothing was trained, so no trigger was.
     if not parts:
         raise UserError(
             f"{MANIFEST} of '{folder}' does not say what was trained on: publish a folder made by 'emcontain train'"

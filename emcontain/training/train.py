@@ -224,7 +224,8 @@ def _data(recipe: Recipe) -> list[dict[str, Any]]:
     ]
 
 
-def _about(base: Base) -> dict[str, Any]:
+def about_base(base: Base) -> dict[str, Any]:
+    """A manifest's entry about its base; of a merged one also what it was made of."""
     merged = merged_from(base.path)
     note = {"merged": {key: merged[key] for key in ("origin", "base", "adapter")}} if merged else {}
     return {"id": base.public_id, "revision": base.revision, "sha256": base.sha256, **note}
@@ -264,7 +265,7 @@ def _save(
         "organism": recipe.organism,
         "harmful": any(p.file not in BENIGN_SETS for p in parts_of(recipe)),
         "adapter": adapter,
-        "base": _about(base),
+        "base": about_base(base),
         "system": recipe.system,
         # Seeds the adapter's first weights, the order of every role's rows, and dropout.
         "seed": recipe.seed,
