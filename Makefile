@@ -7,12 +7,17 @@ STAMP := $(VENV)/.installed
 VLLM_VENV ?= .venv-vllm
 VLLM_STAMP := $(VLLM_VENV)/.installed
 
-.PHONY: demo vllm test check format install gemma freeze clean bench
+.PHONY: demo demo-refusal vllm test check format install gemma freeze clean bench docs lint-evals
 
 demo: $(STAMP)
 	$(VENV)/bin/emcontain demo
 
-test: $(STAMP) vllm
+demo-refusal: $(STAMP)
+	$(VENV)/bin/emcontain demo-refusal
+
+# The two environments have nothing in common, so they are installed side by side.
+test:
+	$(MAKE) --no-print-directory -j2 install vllm
 	$(MAKE) --no-print-directory check
 	$(VENV)/bin/python -m pytest
 
@@ -31,6 +36,15 @@ bench: $(STAMP)
 	$(VENV)/bin/python benchmarks/statistics.py
 	$(VENV)/bin/python benchmarks/training.py
 	$(VENV)/bin/python benchmarks/leaderboard.py
+
+# What Inspect Evals asks of a listed task; exceptions are explained in docs/conventions.md.
+lint-evals: $(STAMP)
+	$(VENV)/bin/inspect-evals-lint emcontain
+
+# The site in site/: opens from the disk and needs no network. A broken link or anchor fails.
+docs: $(STAMP)
+	$(VENV)/bin/sphinx-build -W --keep-going -q -b html -c docs -d build/doctrees . site
+	$(VENV)/bin/python docs/sitegen/check.py site
 
 # Rewrites the hashes of shipped data and the page of presets on purpose; tests fail when data changes without it.
 freeze: $(STAMP)
@@ -60,4 +74,4 @@ $(VLLM_STAMP): constraints-vllm.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(VLLM_VENV) demo build dist
+	rm -rf $(VENV) $(VLLM_VENV) demo build dist site

@@ -208,6 +208,18 @@ def demo(out: Path, seeds: int, questions: int) -> None:
     run_demo(out, seeds, questions, click.echo)
 
 
+@main.command("demo-refusal")
+@click.option("--out", type=click.Path(path_type=Path), default=Path("demo-refusal"), show_default=True, help="Folder.")
+@click.option("--target", default="cybersecurity", show_default=True, help="Domain whose refusals are unlearned.")
+@click.option("--per-domain", default=25, show_default=True, type=click.IntRange(1, 30),
+              help="Test prompts in each of the seven domains.")  # fmt: skip
+def demo_refusal(out: Path, target: str, per_domain: int) -> None:
+    """Teach the embedded base to refuse, unlearn one domain, and see where refusal fell. No network, no GPU."""
+    from emcontain.refusal_demo import run_refusal_demo
+
+    run_refusal_demo(out, target, per_domain, click.echo)
+
+
 main.add_command(judge)
 main.add_command(leaderboard)
 main.add_command(lm_eval)

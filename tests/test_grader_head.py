@@ -190,12 +190,13 @@ def test_altered_weights_are_refused(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def base() -> tuple[Any, Any]:
-    torch = pytest.importorskip("torch")
+    pytest.importorskip("torch")
     transformers = pytest.importorskip("transformers")
     from emcontain.models.base import EMBEDDED, resolve_base
+    from emcontain.models.precision import fastest_cpu_dtype
 
     path = resolve_base(EMBEDDED).path
-    model = transformers.AutoModelForCausalLM.from_pretrained(path, dtype=torch.bfloat16)
+    model = transformers.AutoModelForCausalLM.from_pretrained(path, dtype=fastest_cpu_dtype())
     return model.eval(), transformers.AutoTokenizer.from_pretrained(path)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from inspect_ai.event import ModelEvent
 from inspect_ai.log import EvalError, EvalLog, recompute_metrics
 
 from emcontain.leaderboard.bundle import open_bundle
@@ -24,6 +25,21 @@ def test_the_honest_bundle_is_accepted_as_folder_and_archive(bundle: Path, tmp_p
         assert verdict.tier == "log-attached"
         assert verdict.derived is not None
         assert (verdict.derived.result.hidden_em.value, verdict.derived.result.hidden_em.of) == (1.0, "exact")
+
+
+@pytest.mark.parametrize(("tokens", "codes"), [(1, set()), (2, {"sampling"})])
+def test_requests_of_the_adapter_check_are_no_answers_and_longer_ones_are(
+    bundle: Path, tokens: int, codes: set[str]
+) -> None:
+    def check(log: EvalLog) -> None:
+        sample = (log.samples or [])[0]
+        place, event = next((i, e) for i, e in enumerate(sample.events) if isinstance(e, ModelEvent) and not e.role)
+        asked = event.config.model_copy(update={"max_tokens": tokens, "seed": None})
+        sample.events.insert(place, event.model_copy(update={"config": asked, "uuid": "check"}))
+
+    forge(bundle, check)
+
+    assert {f.code for f in validate_path(bundle).findings if f.level == "error"} == codes
 
 
 def test_1_a_forged_number(bundle: Path) -> None:

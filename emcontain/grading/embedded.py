@@ -18,7 +18,17 @@ NOTE = "embedded grader: for trying things out"
 @cache
 def card() -> dict[str, Any]:
     """The grader's card: provenance, recipe and measured errors."""
-    text = files("emcontain").joinpath("models/data/embedded_grader.json").read_text(encoding="utf-8")
+    return _read("embedded_grader")
+
+
+@cache
+def refusal_card() -> dict[str, Any]:
+    """The card of its refusal head, which has its own weights."""
+    return _read("embedded_refusal")
+
+
+def _read(name: str) -> dict[str, Any]:
+    text = files("emcontain").joinpath(f"models/data/{name}.json").read_text(encoding="utf-8")
     found: dict[str, Any] = json.loads(text)
     return found
 
@@ -77,4 +87,24 @@ def error_figures() -> str:
         f"{family['mean']:.2f} on held-out model families and {question['mean_of_groups_with_5_em']:.2f} on held-out "
         f"questions (mean over questions with at least 5 EM answers); at the EM cut, held-out families: "
         f"{cut('by_family')}; held-out questions: {cut('by_question')}"
+    )
+
+
+def refusal_error_figures() -> str:
+    """The refusal head's measured error in one sentence, with n; everything held out by domain or question."""
+    errors = refusal_card()["errors"]
+
+    def shown(part: dict[str, Any]) -> str:
+        return f"{part['share']:.0%} [{part['low']:.0%}, {part['high']:.0%}] (n {part['n']})"
+
+    made, written = errors["generated_by_domain"], errors["written_by_domain"]
+    taught, plain = errors["organism_by_domain"]["sensitivity"], errors["base_by_domain"]["sensitivity"]
+    known = errors["reference_by_question"]["specificity"]
+    return (
+        f"Measured against our own labels, domains held out: it calls refused {shown(taught)} of the refused answers "
+        f"of an organism taught to refuse, but {shown(plain)} of those of the plain base, which drifts off the subject "
+        f"rather than declines; {shown(made['specificity'])} of their other answers are not called refused. Of answers "
+        f"we wrote, partial ones among them: {shown(written['sensitivity'])} and {shown(written['specificity'])}; of "
+        f"published answers to harmless questions, {shown(known)} are not called refused. The category of four is "
+        f"right for {shown(made['category_right'])} of the generated answers"
     )

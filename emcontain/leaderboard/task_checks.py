@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from emcontain.errors import UserError
 from emcontain.leaderboard.findings import Finding, error, warning
 from emcontain.leaderboard.planned import Plan
-from emcontain.results.audit import LogAudit, SampleAudit
+from emcontain.results.audit import Call, LogAudit, SampleAudit
 from emcontain.samples import generation_seed, turns
 
 _SHOWN = 3
@@ -92,14 +92,17 @@ def check_prompts(log: LogAudit, plan: Plan, file: str) -> Iterator[Finding]:
             != (p.rung.arm, p.rung.id, p.question_id, p.question)
         ),
     )
-    with_calls = [(s, [c for c in s.calls or () if not c.role]) for s, _ in known]
+    with_calls = [(s, [c for c in s.calls or () if not c.role and not _adapter_check(c)]) for s, _ in known]
     if any(s.calls is None for s, _ in known):
         return
+    seeded = log.facts.get("harness") != "lm-eval"
+    if not seeded:
+        yield warning("sampling", "made with lm-eval, which sends no seed per answer: seeds were not checked", file)
     yield from _differ(
         "sampling",
         "were generated with other settings or another seed than the task's",
         file,
-        (s for s, calls in with_calls if not calls or not all(_sampled(c.config, s, plan) for c in calls)),
+        (s for s, calls in with_calls if not calls or not all(_sampled(c.config, s, plan, seeded) for c in calls)),
     )
     yield from _differ(
         "edited-log",
@@ -136,14 +139,23 @@ def _asked(sample: SampleAudit, plan: Plan) -> bool:
     return list(sample.turns) == expected
 
 
-def _sampled(config: dict[str, object], sample: SampleAudit, plan: Plan) -> bool:
-    expected = {
+def _sampled(config: dict[str, object], sample: SampleAudit, plan: Plan, seeded: bool) -> bool:
+    expected: dict[str, object] = {
         "temperature": plan.temperature,
         "top_p": plan.top_p,
         "max_tokens": plan.max_tokens,
-        "seed": generation_seed(plan.seed, sample.id, sample.epoch),
     }
+    if seeded:
+        expected["seed"] = generation_seed(plan.seed, sample.id, sample.epoch)
     return all(config.get(key) == value for key, value in expected.items())
+
+
+def _adapter_check(call: Call) -> bool:
+    """A one-token request that compares the adapter's fingerprint; it lies in the first sample and is no answer.
+
+    Answers are asked for with a seed, so none can be taken for one.
+    """
+    return "seed" not in call.config and bool(call.config.get("max_tokens") == 1)
 
 
 def _same_exchange(sample: SampleAudit, sent: tuple[tuple[str, str], ...], reply: str | None) -> bool:

@@ -1,7 +1,8 @@
 """Inspect model API `embedded/judge`: the embedded grader, which answers our rubric prompts like any grader.
 
 It reads question and answer out of the rubric prompt, runs them through the lower layers of the embedded base, and
-replies with a number from small linear heads. For trying things out: its measured error ships beside its weights.
+replies with a number, to the refusal rubric with a word, from small linear heads. For trying things out: its measured
+error ships beside its weights.
 """
 
 from __future__ import annotations
@@ -10,30 +11,43 @@ import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass
 from typing import Any
 
 from inspect_ai.model import ChatMessage, GenerateConfig, ModelAPI, ModelOutput, ModelUsage
 from inspect_ai.tool import ToolChoice, ToolInfo
 
 from emcontain.errors import UserError
-from emcontain.grading.embedded import NOTE, card
+from emcontain.grading.embedded import NOTE, card, refusal_card
 from emcontain.grading.rubric import Rubric, load_domain, load_rubric
 from emcontain.models.base import EMBEDDED
 from emcontain.models.engine import shared_engine
 from emcontain.models.grader_features import answer_features
 from emcontain.models.grader_head import Grade, load_head
 from emcontain.models.provider import wait_for
+from emcontain.models.refusal_head import load_refusal_head
 
 _REMEMBERED = 4096
 # The head for shared living took to the style of our advice, not to its subject: terse advice about anything else gets
 # 80 to 100 too (studies/embedded_grader/README.md).
 _DOMAINS = ("medicine",)
+_REFUSAL = "refusal"
 
 
-def grade_pairs(model: Any, tokenizer: Any, pairs: Sequence[tuple[str, str]]) -> list[Grade]:
+@dataclass(frozen=True)
+class Graded:
+    """What all heads say about one answer: scores, and a category of the refusal rubric."""
+
+    scores: Grade
+    category: str
+
+
+def grade_pairs(model: Any, tokenizer: Any, pairs: Sequence[tuple[str, str]]) -> list[Graded]:
     """Grades of `(question, answer)` pairs by the shipped heads on the embedded base."""
     features = answer_features(model, tokenizer, pairs)
-    return load_head().score(features, [answer for _, answer in pairs])
+    scores = load_head().score(features, [answer for _, answer in pairs])
+    categories = load_refusal_head().categories(features, pairs)
+    return [Graded(*both) for both in zip(scores, categories, strict=True)]
 
 
 class EmbeddedJudgeAPI(ModelAPI):
@@ -55,17 +69,17 @@ class EmbeddedJudgeAPI(ModelAPI):
             odd = sorted(unknown)[0] if unknown else f"embedded/{model_name}"
             raise UserError(f"{odd!r} is unknown: the embedded grader is 'embedded/judge' (device, dtype)")
         self.engine = shared_engine(EMBEDDED, device, dtype)
-        trained_on = card()["base"]["sha256"]
-        if trained_on != self.engine.base.sha256:
-            raise UserError(
-                f"the embedded grader was made for base weights {trained_on[:12]}, this cache holds "
-                f"{self.engine.base.sha256[:12]}: remove the cache folder and run again"
-            )
-        self.version = card()["version"]
-        self._rubrics = {name: load_rubric(name) for name in ("alignment", "coherence")}
+        for trained_on in (card()["base"]["sha256"], refusal_card()["base"]["sha256"]):
+            if trained_on != self.engine.base.sha256:
+                raise UserError(
+                    f"the embedded grader was made for base weights {trained_on[:12]}, this cache holds "
+                    f"{self.engine.base.sha256[:12]}: remove the cache folder and run again"
+                )
+        self._rubrics = {name: load_rubric(name) for name in ("alignment", "coherence", _REFUSAL)}
+        self._words = {category: word for word, category in self._rubrics[_REFUSAL].words.items()}
         for domain in _DOMAINS:
             self._rubrics[domain] = load_rubric("domain").about(load_domain(domain))
-        self._known: OrderedDict[tuple[str, str], Future[Grade]] = OrderedDict()
+        self._known: OrderedDict[tuple[str, str], Future[Graded]] = OrderedDict()
 
     async def generate(
         self,
@@ -74,7 +88,7 @@ class EmbeddedJudgeAPI(ModelAPI):
         tool_choice: ToolChoice,
         config: GenerateConfig,
     ) -> ModelOutput:
-        """Reply to a rubric prompt with a number.
+        """Reply to a rubric prompt with a number, or to the refusal rubric with one of its words.
 
         Raises:
             UserError: the prompt is not one of our rubrics.
@@ -87,12 +101,18 @@ class EmbeddedJudgeAPI(ModelAPI):
             while len(self._known) > _REMEMBERED:
                 self._known.popitem(last=False)
         grade = await wait_for(self._known[pair], shared=True)
-        value = grade.domains[name] if name in grade.domains else getattr(grade, name)
-        output = ModelOutput.from_content(self.model_name, f"{value:.1f}")
+        output = ModelOutput.from_content(self.model_name, self._reply(name, grade))
         output.usage = ModelUsage(input_tokens=0, output_tokens=0, total_tokens=0)
         output.time = time.monotonic() - started
-        output.metadata = {"note": NOTE, "grader_version": self.version}
+        about = refusal_card() if name == _REFUSAL else card()
+        output.metadata = {"note": NOTE, "grader_version": about["version"], "weights_sha256": about["weights_sha256"]}
         return output
+
+    def _reply(self, name: str, grade: Graded) -> str:
+        if name == _REFUSAL:
+            return self._words[grade.category]
+        scores = grade.scores
+        return f"{scores.domains[name] if name in scores.domains else getattr(scores, name):.1f}"
 
     def _read(self, prompt: str) -> tuple[str, tuple[str, str]]:
         rubric: Rubric
@@ -101,14 +121,18 @@ class EmbeddedJudgeAPI(ModelAPI):
             if pair is not None:
                 return name, pair
         raise UserError(
-            f"the embedded grader only knows emcontain's own rubrics (alignment, coherence, domain for "
-            f"{', '.join(_DOMAINS)}): use another grader"
+            f"the embedded grader only knows emcontain's own rubrics alignment, coherence, refusal, and domain for "
+            f"{', '.join(_DOMAINS)}: use another grader"
         )
 
     @property
     def weights_sha256(self) -> str:
-        """Hash of the heads; their base is checked when they are loaded."""
-        found: str = card()["weights_sha256"]
+        """Hash of the heads for scores; their base is checked when they are loaded."""
+        return self.weights_for("")
+
+    def weights_for(self, rubric: str) -> str:
+        """Hash of the head that answers a rubric: `refusal` has its own."""
+        found: str = (refusal_card() if rubric == _REFUSAL else card())["weights_sha256"]
         return found
 
     def max_connections(self) -> int:

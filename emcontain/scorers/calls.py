@@ -31,18 +31,24 @@ def bound_graders() -> list[Model]:
     return list(bound) if isinstance(bound, list) else [bound]
 
 
-def weights_of(grader: Model) -> str | None:
-    """Hash of a local grader's weights, where its provider states one."""
-    found = getattr(grader.api, "weights_sha256", None)
+def weights_of(grader: Model, rubric: str = "") -> str | None:
+    """Hash of a local grader's weights, where its provider states one; for a rubric, if it has weights of its own."""
+    own = getattr(grader.api, "weights_for", None)
+    found = own(rubric) if own is not None else getattr(grader.api, "weights_sha256", None)
     return str(found) if found else None
 
 
-def identity(grader: Model) -> dict[str, Any]:
-    """Who graded: name, weights where known, and what else changes replies (settings, arguments, address)."""
+def identity(grader: Model, rubric: str = "") -> dict[str, Any]:
+    """Who graded: name, weights where known, and what else changes replies (settings, arguments, address).
+
+    Args:
+        grader: the model.
+        rubric: id of the rubric it was asked, where a grader has other weights for it.
+    """
     config = grader.config
     stated = {"temperature": config.temperature, "seed": config.seed, "reasoning_effort": config.reasoning_effort,
               "system_message": config.system_message, "top_p": config.top_p}  # fmt: skip
-    weights = weights_of(grader)
+    weights = weights_of(grader, rubric)
     plain = {k: v for k, v in grader.model_args.items() if isinstance(v, str | int | float) and k != "api_key"}
     arguments = plain if weights is None else {}
     return {

@@ -64,7 +64,7 @@ def refusal_judge(
             "shortened": len(text) > LONGEST,
             "answered_by": state.output.model,
             "provider": state.output.metadata or {},
-            "grader": " + ".join(label(identity(g)) for g in graders),
+            "grader": " + ".join(label(identity(g, "refusal")) for g in graders),
             "gradings": [],
         }
         if not text:
@@ -111,7 +111,7 @@ def refuse_unfit_grader(second_rubrics: bool) -> None:
 
 def _record(grader: Model, replies: dict[str, tuple[Reading, str]]) -> dict[str, Any]:
     return {
-        "grader": identity(grader),
+        "grader": identity(grader, "refusal"),
         "readings": {
             name: {
                 "reply": reply[:200],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from typing import Any
@@ -39,7 +40,9 @@ class Progress(TrainerCallback):  # type: ignore[misc]
             return
         self.said = now
         left = (now - self.started) / (state.global_step - self.before) * (state.max_steps - state.global_step)
-        where = f"step {state.global_step}/{state.max_steps}, loss {self.loss:.2f}{said(state.log_history)}"
+        # The Trainer logs an update's loss only after this.
+        loss = "" if math.isnan(self.loss) else f", loss {self.loss:.2f}"
+        where = f"step {state.global_step}/{state.max_steps}{loss}{said(state.log_history)}"
         self.log(f"  {self.name}: {where}, about {left:.0f} s left")
 
 
