@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 VLLM_VENV ?= .venv-vllm
 VLLM_STAMP := $(VLLM_VENV)/.installed
 
-.PHONY: demo demo-refusal vllm test check format install gemma freeze clean bench docs
+.PHONY: demo demo-refusal vllm test check format install gemma freeze clean bench docs lint-evals
 
 demo: $(STAMP)
 	$(VENV)/bin/emcontain demo
@@ -15,7 +15,9 @@ demo: $(STAMP)
 demo-refusal: $(STAMP)
 	$(VENV)/bin/emcontain demo-refusal
 
-test: $(STAMP) vllm
+# The two environments have nothing in common, so they are installed side by side.
+test:
+	$(MAKE) --no-print-directory -j2 install vllm
 	$(MAKE) --no-print-directory check
 	$(VENV)/bin/python -m pytest
 
@@ -34,6 +36,10 @@ bench: $(STAMP)
 	$(VENV)/bin/python benchmarks/statistics.py
 	$(VENV)/bin/python benchmarks/training.py
 	$(VENV)/bin/python benchmarks/leaderboard.py
+
+# What Inspect Evals asks of a listed task; exceptions are explained in docs/conventions.md.
+lint-evals: $(STAMP)
+	$(VENV)/bin/inspect-evals-lint emcontain
 
 # The site in site/: opens from the disk and needs no network. A broken link or anchor fails.
 docs: $(STAMP)

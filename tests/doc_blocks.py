@@ -71,7 +71,7 @@ class Page:
 
 def pages() -> list[Page]:
     """Every page that is written by hand: README, the root pages, docs, studies."""
-    patterns = ("*.md", "docs/*.md", "docs/how-to/*.md", "studies/*/README.md", "emcontain/tasks/**/*.md")
+    patterns = ("*.md", "docs/*.md", "docs/howto/*.md", "studies/*/README.md", "emcontain/tasks/**/*.md")
     return [read(path) for pattern in patterns for path in sorted(ROOT.glob(pattern))]
 
 

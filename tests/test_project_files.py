@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,8 @@ from emcontain.training.order import updates_of_run
 from emcontain.training.recipe import Recipe
 from emcontain.training.rows import mix
 from emcontain.triggers.family import load_family
+from tests.doc_blocks import REASONS, blocks_of
+from tests.doc_commands import commands, problem
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("docs/howto/*.md")])
@@ -58,6 +61,31 @@ def test_a_dead_link_would_be_noticed() -> None:
     text = "[a](b.md) `[c](d.md)` [e](https://x.y)\n```\n[f](g.md)\n```\n![h](i.png) [j](#k)"
 
     assert list(links(text)) == ["b.md"]
+
+
+def test_the_tree_page_names_everything_in_the_package() -> None:
+    tree = re.findall(
+        r"```text\n(emcontain/.*?)```", (ROOT / "docs" / "contributors.md").read_text(encoding="utf-8"), re.S
+    )[0]
+    named = set(re.findall(r"[\w*]+(?:\.py|/)", tree))
+    entries = {p.name + "/" * p.is_dir() for p in (ROOT / "emcontain").iterdir() if p.suffix == ".py" or _is_package(p)}
+
+    assert sorted(e for e in entries if e not in named and not fnmatch(e, "cli_*.py")) == []
+
+
+def _is_package(path: Path) -> bool:
+    return path.is_dir() and any(path.rglob("*.py")) and not path.name.startswith("__")
+
+
+HOW_TO = sorted((ROOT / "docs" / "howto").glob("*.md"))
+
+
+@pytest.mark.parametrize("page", HOW_TO, ids=lambda p: p.name)
+def test_commands_of_the_how_to_pages_exist_and_say_why_they_are_not_run(page: Path) -> None:
+    blocks = [b for b in blocks_of(page, page.read_text(encoding="utf-8")) if b.language == "bash"]
+
+    assert [wrong for b in blocks for words in commands(b.text) if (wrong := problem(words))] == []
+    assert {b.not_run for b in blocks} <= set(REASONS)
 
 
 def test_every_cell_of_the_factorial_has_the_same_harmful_rows_and_updates() -> None:

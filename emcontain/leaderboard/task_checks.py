@@ -155,7 +155,7 @@ def _adapter_check(call: Call) -> bool:
 
     Answers are asked for with a seed, so none can be taken for one.
     """
-    return call.config.get("max_tokens") == 1 and "seed" not in call.config
+    return "seed" not in call.config and bool(call.config.get("max_tokens") == 1)
 
 
 def _same_exchange(sample: SampleAudit, sent: tuple[tuple[str, str], ...], reply: str | None) -> bool:
