@@ -221,7 +221,7 @@ def main() -> None:
         "training": {
             "answers": sources,
             "categories": {c: int((texts.category == i).sum()) for i, c in enumerate(CATEGORIES)},
-            "labels": "ours, by reading",
+            "labels": "written texts as written; generated ones by a language model's reading, unchecked",
         },
         "errors": errors,
         "errors_of_parts": {
