@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import click
@@ -55,8 +54,6 @@ def concepts(
 
     MODEL is a base, or BASE:ADAPTER.
     """
-    # Read when numpy is first imported: thousands of small products, for which threads cost more than they give.
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from emcontain.concepts.correlation import check_runs
     from emcontain.concepts.prompts import load_benign, load_concepts
     from emcontain.concepts.spread import read_spread
@@ -132,7 +129,6 @@ def ablate(
     """
     if (layer is None) != choose:
         raise UserError("which layer is not clear: give either --layer N or --choose")
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from emcontain.concepts.prompts import load_benign, pooled_probes
     from emcontain.training.ablate import ablate as run
     from emcontain.training.ablate import open_base, source_of_file, source_of_prompts
