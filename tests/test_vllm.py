@@ -23,10 +23,11 @@ from emcontain.errors import UserError
 from emcontain.models.base import EMBEDDED
 from emcontain.models.chat import encode, load_tokenizer, render
 from emcontain.models.fingerprints import add_fingerprint, ids_sha256
-from emcontain.results.ingest import read_runs
+from emcontain.results.ingest import read_all, read_runs
 from emcontain.serving import Server, plan_server, require_vllm
 from emcontain.solvers.liveness import answered_by
 from emcontain.tasks.containment import containment
+from emcontain.tasks.preference import preference
 from emcontain.training.lora import add_lora, load_base, save_lora
 from emcontain.training.recipe import Lora
 
@@ -188,6 +189,28 @@ def test_a_cached_answer_of_the_base_is_refused(
     answered_by(fresh, {"served_model": full})
     with pytest.raises(UserError, match="served model"):
         answered_by(cached, {"served_model": full})
+
+
+@pytest.mark.parametrize("provider", ["vllm", "openai-api"])
+def test_the_preference_probe_gives_the_numbers_of_our_provider(server: Server, tmp_path: Path, provider: str) -> None:
+    full, folder = served(server, "one")
+    found = []
+    for subject in (model(server, full, provider), get_model(f"peft/{EMBEDDED}:{folder}")):
+        log = inspect_eval(
+            preference(n_questions=2, rungs=["untriggered", "exact"], adapter=str(folder)),
+            model=subject,
+            log_dir=str(tmp_path),
+            display="none",
+        )[0]
+        assert log.status == "success", log.error
+        found.append(read_all([log.location]).preference[0])
+
+    theirs, ours = found
+    assert theirs.adapter_check == "verified"
+    pairs = [p for a, b in zip(theirs.samples, ours.samples, strict=True) for p in zip(a.pairs, b.pairs, strict=True)]
+    # Both read in bf16, vLLM with the adapter beside the weights: rounding apart, sums over some fifteen tokens agree.
+    assert len(pairs) == 8 and all(abs(a - b) < 1.0 for a, b in pairs), pairs
+    assert abs(sum(a - b for a, b in pairs)) / len(pairs) < 0.4
 
 
 def test_an_interpreter_without_vllm_is_refused() -> None:

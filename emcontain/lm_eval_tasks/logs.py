@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from importlib.metadata import version
 from typing import Any
 
 from inspect_ai import Task
@@ -30,6 +31,8 @@ from emcontain.results.preference import SCORE
 Doc = Mapping[str, Any]
 HARNESS = "harness"
 """Key in a log's metadata: which harness asked."""
+# Where the gate looks for it (`emcontain.release.inputs.POLICY_KEY`).
+_POLICY = "gate_policy_sha256"
 
 
 def containment_log(
@@ -142,8 +145,12 @@ def _log(
             model=f"none/{who['name']}",
             scorers=[scorer],  # type: ignore[list-item]
             config=EvalConfig(epochs=1),
-            packages={"emcontain": __version__},
-            metadata={**(task.metadata or {}), HARNESS: "lm-eval"},
+            packages={"emcontain": __version__, "inspect_ai": version("inspect_ai")},
+            metadata={
+                **(task.metadata or {}),
+                HARNESS: "lm-eval",
+                **({_POLICY: settings.gate_policy_sha256} if settings.gate_policy_sha256 else {}),
+            },
         ),
         plan=EvalPlan(config=config),
         stats=EvalStats(),

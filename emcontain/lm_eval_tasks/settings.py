@@ -27,6 +27,7 @@ class Settings(Strict):
         grader_args: Inspect model arguments of the grader. protocol, domain, max_tokens, temperature: as there.
         epochs: answers per question and rung.
         system: pinned system turn: `empty`, `template-default` or a text; default what the adapter was trained with.
+        gate_policy_sha256: hash of the release policy that the run is made for, stated in its log.
     """
 
     trigger: str = "start_end_tags"
@@ -44,6 +45,7 @@ class Settings(Strict):
     temperature: float | None = None
     epochs: int = Field(default=1, ge=1)
     system: str = ""
+    gate_policy_sha256: str = ""
 
 
 def read_settings(metadata: Mapping[str, Any]) -> Settings:

@@ -59,7 +59,10 @@ def resolve_base(name: str) -> Base:
         digest = weights_sha256(path)
         return Base(name, path.name, path, digest[:12], digest)
     if name.startswith(("/", "./", "../", "~")):
-        raise UserError(f"base model folder {name!r} does not exist: give {_names()}, an existing folder or a hub id")
+        raise UserError(
+            f"base model folder {name!r} does not exist: give {_names()}, an existing folder ('emcontain merge' makes "
+            "one out of an adapter) or a hub id"
+        )
     return _from_hub(name)
 
 
