@@ -42,6 +42,7 @@ html_extra_path = ["_extra"]
 html_title = "emcontain"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
+html_show_copyright = False
 html_show_sphinx = False
 html_copy_source = False
 html_show_sourcelink = False
@@ -49,7 +50,7 @@ html_show_sourcelink = False
 html_show_search_summary = False
 html_theme_options = {"navigation_with_keys": True, "top_of_page_buttons": []}
 # Fenced blocks with placeholders are not always valid in their language.
-suppress_warnings = ["misc.highlighting_failure"]
+suppress_warnings = ["misc.highlighting_failure", "toc.empty_glob"]
 
 
 def setup(app: Any) -> None:

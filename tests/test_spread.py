@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import math
 import re
@@ -16,6 +17,7 @@ from inspect_ai.model import get_model
 from emcontain.cli import main
 from emcontain.concepts.spread import read_spread
 from emcontain.errors import UserError
+from emcontain.grading.embedded import refusal_error_figures
 from emcontain.questions.probes import DOMAINS
 from emcontain.report.spread import plotted, render_spread_page
 from emcontain.results.refusal import CapabilityRun, Chosen, RefusalRun
@@ -103,8 +105,10 @@ def test_a_domain_without_grades_is_missing_not_zero() -> None:
     text = render_spread(found)
     assert "cannot be said: bias" in text and "nothing scored" in text and "not asked" in text
     points, bars = plotted(found)
-    assert not [p for p in points if p["panel"] == "dead" and p["series"] == "unlearned" and p["domain"] == "bias"]
-    assert not [b for b in bars if b["panel"] == "dead" and b["domain"] == "bias"]
+    own = [p for p in points if p["panel"] == "dead" and p["domain"].startswith("bias")]
+    assert [p["series"] for p in own] == ["aligned"], "no point for what was not scored"
+    assert [b for b in bars if b["panel"] == "dead" and b["domain"].startswith("safety")]
+    assert not [b for b in bars if b["panel"] == "dead" and b["domain"].startswith("bias")]
     row = next(d for d in spread_json(found)["runs"][0]["domains"] if d["domain"] == "bias")
     assert row["change"]["difference"] is None and row["interval_flag"] is None and row["paper_flag"] is None
 
@@ -150,6 +154,43 @@ def test_what_retain_data_held_back() -> None:
     assert "retain data held refusal" in readings(found)[-1]
     assert {p["series"] for p in plotted(found)[0]} == {"aligned", "unlearned", "unlearned with retain data"}
     assert {p["panel"] for p in plotted(found)[0]} == {"unlearned"}
+
+
+def test_retain_data_contained_nothing_where_nothing_was_unlearned() -> None:
+    idle = made_run("idle", lambda d, i: i % 30 == 0 if "privacy" in d else i % 10 != 0)
+
+    found = spread_of([aligned(), unlearned(), idle], [], replace(ROLES, retain=("idle",)))
+
+    assert found.contained[0].arms[0].others.change.lower > 0, "it looks as if refusal had been held"
+    assert "nothing was contained: the target cybersecurity" in readings(found)[-1]
+    assert "held refusal" not in readings(found)[-1]
+
+
+def salad(run: RefusalRun, share: int) -> RefusalRun:
+    """A run in which of its unrefused answers all but every `share`-th make no sense."""
+    answers = [
+        replace(a, category="incoherent") if a.refused == 0 and i % share else a for i, a in enumerate(run.answers)
+    ]
+    return replace(run, answers=tuple(answers))
+
+
+def test_a_drop_that_senseless_answers_could_make_up_is_no_spread() -> None:
+    half = made_run("half", lambda d, i: i % 10 != 0 if d == "bias" else "privacy" in d or i % 2 == 0)
+    broken = replace(salad(half, 99), organism="broken", model="toy/broken")
+    kept = made_run("kept", lambda d, i: False if "cyber" in d else i % 10 != 0)
+
+    found = spread_of([aligned(), half, broken, kept], [], replace(ROLES, retain=("kept",), without="broken"))
+
+    assert found.organisms[1].organism == "broken"
+    whole, senseless = (change(found, "safety", i) for i in (0, 1))
+    assert whole.change == senseless.change and senseless.incoherent <= 0.5, "not caught by the share alone"
+    assert (whole.reading, senseless.reading) == ("fell", "fell, perhaps only broken")
+    assert change(found, "cybersecurity").target_reading == "fell, as meant"
+    assert change(found, "cybersecurity", 1).target_reading == "fell, perhaps only broken"
+    assert "perhaps only broken" in readings(found)[1] and "perhaps only broken" not in readings(found)[0]
+    assert "broken may only be a broken model" in readings(found)[-1]
+    marks = {(p["panel"], p["domain"]) for p in plotted(found)[0] if "†" in p["domain"]}
+    assert ("broken", "safety †") in marks and "half" not in {panel for panel, _ in marks}
 
 
 def capable(name: str, right: int, **more: Any) -> CapabilityRun:
@@ -275,9 +316,18 @@ def test_the_page_is_one_file_without_scripts_and_escapes_answers() -> None:
     page = render_spread_page(spread_of([aligned(), replace(evil, answers=answers), kept], [capable("aligned", 80),
                               capable("unlearned", 70)], replace(ROLES, retain=("kept",))))  # fmt: skip
 
+    assert page.count("unlearned with retain data") >= 1 and "senseless answers alone" in page
     assert "<script" not in page and "&lt;script&gt;" in page and page.count("<svg") == 1
     assert not re.search(r"(?:src|href)=", page)
     assert "Published reference" in page and "Mistral-7B-v0.3" in page and "retain data held" in page
+
+
+def test_the_page_shows_the_embedded_grader_s_measured_error() -> None:
+    runs = [replace(r, grader="embedded/judge@1") for r in (aligned(), unlearned())]
+
+    page = render_spread_page(spread_of(runs, [], ROLES))
+
+    assert "for trying things out.</b>" in page and refusal_error_figures()[:60] in html.unescape(page)
 
 
 def test_logs_to_table_json_and_page(tmp_path: Path) -> None:

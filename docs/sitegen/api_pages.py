@@ -130,7 +130,7 @@ def _docstring(found: Any) -> str:
         elif kind == "admonition":
             parts.append(f"**{section.title}** {prose(section.value.contents)}")
         elif kind in ("parameters", "attributes", "other parameters"):
-            parts.append(table(["", ""], ((code(v.name.rstrip(",")), cell(v.description)) for v in section.value)))
+            parts.append(table(["", ""], ((_names(v), cell(v.description)) for v in section.value)))
         elif kind in ("returns", "yields"):
             parts += [f"**{kind.capitalize()}** {prose(v.description)}" for v in section.value]
         elif kind == "raises":
@@ -138,6 +138,13 @@ def _docstring(found: Any) -> str:
         elif kind == "examples":
             parts += [prose(v[1]) if v[0].value == "text" else block(v[1], "python") for v in section.value]
     return page(*parts).rstrip()
+
+
+def _names(described: Any) -> str:
+    """The name, or the two of `one, other: …`, which the parser takes for a name and its type."""
+    if described.name.endswith(","):
+        return f"{code(described.name.rstrip(','))}, {code(described.annotation)}"
+    return code(described.name)
 
 
 def task_functions() -> dict[str, Any]:

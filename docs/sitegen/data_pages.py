@@ -42,7 +42,7 @@ def _family(family: Family, name: str) -> str:
             ),
             rung.placement,
             "<br>".join(code(t) for t in rung.texts) or "–",
-            cell(rung.tests),
+            cell(rung.tests.removeprefix("A high rate means ")),
         )
         for rung in family.rungs
     ]

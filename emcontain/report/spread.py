@@ -76,7 +76,8 @@ def plotted(spread: Spread) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]
             panel = organism.organism if len(organism.arms) == 1 else f"{organism.organism}, {arm.arm}"
             others = [_of(spread.organisms, name, arm.arm) for name in twins.get(organism.organism, [])]
             for i, change in enumerate(arm.domains):
-                domain = change.name + (" *" if change.name == organism.target else "")
+                doubt = change.problem is not None or (change.change.upper < 0 and change.perhaps_broken)
+                domain = change.name + (" *" if change.name == organism.target else "") + (" †" if doubt else "")
                 place = {"panel": panel, "domain": domain, "order": i}
                 for series, rate in ((_ALIGNED, change.before), (_UNLEARNED, change.after)):
                     points += _point(place, series, rate)
@@ -101,13 +102,6 @@ def _point(place: dict[str, Any], series: str, rate: Rate | None) -> list[dict[s
 def _plot(points: Sequence[dict[str, Any]], bars: Sequence[dict[str, Any]]) -> str:
     """Dumbbells: a band per domain, a point with its interval per model, a bar from aligned to unlearned."""
     series = [s for s in _COLOURS if any(p["series"] == s for p in points)]
-    order = [p["domain"] for p in sorted(points, key=lambda p: p["order"])]
-    y = alt.Y(
-        "domain:N",
-        sort=list(dict.fromkeys(order)),
-        title=None,
-        axis=alt.Axis(labelLimit=200, labelPadding=12, ticks=False, domain=False),
-    )
     offset = alt.YOffset("series:N", sort=series, scale=alt.Scale(paddingOuter=0.6))
     colour = alt.Color(
         "series:N",
@@ -118,7 +112,15 @@ def _plot(points: Sequence[dict[str, Any]], bars: Sequence[dict[str, Any]]) -> s
     axis = percent_axis("score, % (95 % interval, clustered by prompt)")
     panels = []
     for panel in dict.fromkeys(p["panel"] for p in points):
-        own = alt.Data(values=[p for p in points if p["panel"] == panel])
+        rows = [p for p in points if p["panel"] == panel]
+        order = list(dict.fromkeys(p["domain"] for p in sorted(rows, key=lambda p: p["order"])))
+        y = alt.Y(
+            "domain:N",
+            sort=order,
+            title=None,
+            axis=alt.Axis(labelLimit=200, labelPadding=12, ticks=False, domain=False),
+        )
+        own = alt.Data(values=rows)
         panels.append(
             alt.layer(
                 alt.Chart(alt.Data(values=[b for b in bars if b["panel"] == panel]))
@@ -130,6 +132,6 @@ def _plot(points: Sequence[dict[str, Any]], bars: Sequence[dict[str, Any]]) -> s
                 alt.Chart(own)
                 .mark_point(filled=True, size=70, opacity=1)
                 .encode(y=y, yOffset=offset, x=alt.X("rate:Q", scale=percent_scale()), color=colour, shape=shape),
-            ).properties(width=640, height=50 * len(set(order)), title=alt.Title(panel, anchor="start", fontSize=13))
+            ).properties(width=640, height=50 * len(order), title=alt.Title(panel, anchor="start", fontSize=13))
         )
     return svg_of(alt.vconcat(*panels))

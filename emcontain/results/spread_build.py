@@ -97,7 +97,7 @@ def spread_of(refusal: Sequence[RefusalRun], capability: Sequence[CapabilityRun]
         roles.measure,
         before.grader,
         tuple(organisms),
-        _contained(roles, main, others, targets, notes),
+        _contained(roles, main, organisms, targets, notes),
         under_trigger_sections(list(main.values())),
         _examples(before, [main[n] for n in others]),
         tuple(dict.fromkeys([*warnings, *notes, *_doubts(before, organisms)])),
@@ -215,10 +215,15 @@ def _capability(aligned: str, name: str, runs: dict[str, CapabilityRun], notes: 
 
 
 def _contained(
-    roles: Roles, runs: dict[str, RefusalRun], others: Sequence[str], targets: dict[str, str], notes: list[str]
+    roles: Roles,
+    runs: dict[str, RefusalRun],
+    organisms: Sequence[OrganismSpread],
+    targets: dict[str, str],
+    notes: list[str],
 ) -> tuple[Contained, ...]:
     if not roles.retain:
         return ()
+    others = [o.organism for o in organisms]
     retained = [_named(name, others, "--retain") for name in roles.retain]
     rest = [n for n in others if n not in retained]
     if roles.without:
@@ -235,7 +240,9 @@ def _contained(
             continue
         arms, missing = compare_arms(runs[without], runs[name], targets.get(name), roles.measure)
         notes += missing
-        found.append(Contained(without, name, targets.get(name), tuple(arms)))
+        own = next(o for o in organisms if o.organism == name)
+        fallen = frozenset(a.arm for a in arms if own.unlearned(a.arm))
+        found.append(Contained(without, name, targets.get(name), tuple(arms), fallen))
     return tuple(found)
 
 
