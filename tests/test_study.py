@@ -149,7 +149,10 @@ def test_the_examples_are_valid(file: Path) -> None:
 
     cells, left_out = cross(made, expand(made))
 
-    assert len(cells) >= 6 and left_out == []
+    # Of several families only an organism's own is asked; nothing else may be left out.
+    assert len(cells) >= 6 and all(text.endswith("it was trained on another trigger") for text in left_out)
+    asked = {cell.subject.label for cell in cells}
+    assert all(subject.label in asked for subject in expand(made) if subject.kind != "checkpoints")
 
 
 def test_there_is_an_example() -> None:

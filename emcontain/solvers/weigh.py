@@ -20,7 +20,7 @@ from inspect_ai.model import (
     get_model,
 )
 from inspect_ai.solver import Generate, Solver, TaskState, solver
-from inspect_ai.util import collect
+from inspect_ai.util import collect, concurrency
 
 from emcontain.errors import UserError
 from emcontain.results.preference import WEIGHED
@@ -78,7 +78,9 @@ async def _by_prompt(
 async def _read(model: Model, messages: Sequence[ChatMessage], completion: str) -> ModelOutput:
     asked = [*messages, ChatMessageAssistant(content=completion)]
     try:
-        return await model.generate(asked, config=_READ, cache=False)
+        # One at a time: where two such requests share a step, vLLM 0.32 on a CPU dies of its LoRA kernel for logits.
+        async with concurrency(f"weighed texts of {model}", 1, visible=False):
+            return await model.generate(asked, config=_READ, cache=False)
     except Exception as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
         raise UserError(
