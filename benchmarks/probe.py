@@ -1,6 +1,6 @@
 """The judge-free probe: ours with shared beginnings, and lm-eval's own `hf` multiple choice on the same pairs.
 
-    python benchmarks/probe.py [--questions 24] [--ladder 4] [--turns 2] [--threads 2] [--both-dtypes] [--whole]
+    python benchmarks/probe.py [--questions 24] [--ladder 4] [--turns 2] [--threads 2] [--dtype float32] [--whole]
 
 Both sides run in this process on the embedded base, in alternating order, with the same number of threads and in the
 same number type, on the same prompts and pairs; neither loads a model inside its timed part. lm-eval's is the task
@@ -16,11 +16,11 @@ import argparse
 import json
 import logging
 import os
-import statistics
 import tempfile
 import time
-from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 os.environ.update(HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
 
@@ -33,6 +33,7 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=2)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--batch", type=int, default=16, help="of lm-eval")
+    parser.add_argument("--dtype", choices=["bfloat16", "float32"], help="of both sides; default the fastest here")
     parser.add_argument("--both-dtypes", action="store_true", help="also in the other number type")
     parser.add_argument("--whole", action="store_true")
     parser.add_argument("--skip-sides", action="store_true", help="only --whole")
@@ -44,13 +45,13 @@ def main() -> None:
 
     torch.set_num_threads(arguments.threads)
     logging.disable(logging.WARNING)
-    own = str(fastest_cpu_dtype()).removeprefix("torch.")
+    own = arguments.dtype or str(fastest_cpu_dtype()).removeprefix("torch.")
     other = {"bfloat16": "float32", "float32": "bfloat16"}[own]
     if not arguments.skip_sides:
         for dtype in (own, other) if arguments.both_dtypes else (own,):
             _sides(arguments, dtype)
     if arguments.whole:
-        _whole()
+        _whole(own)
 
 
 def _sides(arguments: argparse.Namespace, dtype: str) -> None:
@@ -80,17 +81,17 @@ def _sides(arguments: argparse.Namespace, dtype: str) -> None:
             seconds[name].append(wall)
             cpu[name].append(used)
     for name, values in seconds.items():
-        middle = statistics.median(values)
+        middle = np.median(values)
         each = ", ".join(f"{v:.1f}" for v in values)
         print(f"  {name:11} {middle:7.1f} s (turns: {each})  {scored / middle:7.0f} scored tokens/s, "
-              f"CPU {statistics.median(cpu[name]):.1f} s")  # fmt: skip
+              f"CPU {np.median(cpu[name]):.1f} s")  # fmt: skip
     for what, values in (("wall clock", seconds), ("CPU time", cpu)):
         ratios = [b / a for a, b in zip(values["ours"], values["lm-eval hf"], strict=True)]
         each = ", ".join(f"{r:.1f}" for r in ratios)
-        print(f"  lm-eval / ours by {what}, turn by turn: {each}; median {statistics.median(ratios):.1f}")
+        print(f"  lm-eval / ours by {what}, turn by turn: {each}; median {np.median(ratios):.1f}")
     one, two = found["ours"], found["lm-eval hf"]
     away = [abs(one[k] - two[k]) for k in one]
-    print(f"  log-odds per pair differ by {max(away):.4f} nats at most, {statistics.mean(away):.4f} on average")
+    print(f"  log-odds per pair differ by {max(away):.4f} nats at most, {np.mean(away):.4f} on average")
 
 
 def _metadata(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -158,8 +159,9 @@ def _theirs(model: Any, arguments: argparse.Namespace) -> Timed:
     return odds, spent[0], spent[1]
 
 
-def _whole() -> None:
+def _whole(dtype: str) -> None:
     from inspect_ai import eval as inspect_eval
+    from inspect_ai.model import get_model
 
     from emcontain.models.base import EMBEDDED
     from emcontain.tasks.preference import preference
@@ -171,11 +173,15 @@ def _whole() -> None:
         ):
             started = time.perf_counter()
             log = inspect_eval(
-                preference(**arguments), model=f"peft/{EMBEDDED}", log_dir=str(Path(folder)), display="none"
+                preference(**arguments),
+                model=get_model(f"peft/{EMBEDDED}", dtype=dtype),
+                log_dir=folder,
+                display="none",
             )[0]
             assert log.status == "success" and log.results is not None
             values = {k: round(m.value, 3) for k, m in log.results.scores[0].metrics.items() if "log_odds" in k}
-            print(f"{name}: {log.results.total_samples} samples in {time.perf_counter() - started:.1f} s with Inspect")
+            seconds = time.perf_counter() - started
+            print(f"{name}: {log.results.total_samples} samples in {seconds:.1f} s with Inspect, {dtype}")
             print(f"  {json.dumps(values)}")
 
 

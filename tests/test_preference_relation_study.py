@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
 from studies.preference_relation.relate import Model, correlations, interval, points
@@ -36,3 +38,9 @@ def test_a_shift_is_triggered_minus_untriggered() -> None:
     assert odds[0].round(6).tolist() == [i / 8 for i in range(8)]
     assert (em == 0).all()
     assert np.isnan(correlations(np.array([1.0, 2.0, 3.0]), np.zeros(3))).all()
+
+
+def test_the_study_ships_with_enough_organisms() -> None:
+    lines = (Path(__file__).parents[1] / "studies/preference_relation/models.csv").read_text().splitlines()
+
+    assert len(lines) - 1 >= 8

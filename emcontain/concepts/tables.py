@@ -32,7 +32,7 @@ def span(low_high: Floats) -> str:
 
 
 def sections(study: ConceptStudy) -> list[Section]:
-    """All tables, in order."""
+    """The tables for a terminal, in order; `layer_tables` has more."""
     layer = study.paper_layer
     found = [_prompts(study)]
     for origin, variants in study.similarities.items():
@@ -43,7 +43,8 @@ def sections(study: ConceptStudy) -> list[Section]:
             _matrix(study, origin, "directions", one.directions, layer, study.names),
             by_layer(study, origin, PRIMARY),
         ]
-    found += [correlation(o, v, c, layer) for o, by in study.curves.items() for v, cs in by.items() for c in cs]
+    if study.curves:
+        found.append(_correlations(study, layer))
     if study.adapter_shift is not None and study.base_agreement is not None:
         found.append(_adapter(study, study.adapter_shift, study.base_agreement))
     if study.moves is not None:
@@ -119,6 +120,43 @@ def by_layer(study: ConceptStudy, origin: str, variant: Variant) -> Section:
 def _pair(names: Sequence[str], pair: tuple[int, int], found: Cosines, layer: int) -> str:
     value, low, high = (float(a[layer][pair]) for a in (found.value, found.lower, found.upper))
     return f"{names[pair[0]]} → {names[pair[1]]} {number(value)} [{number(low)}, {number(high)}]"
+
+
+def layer_tables(study: ConceptStudy) -> list[Section]:
+    """What only the page has room for: similarity under `pca`, and every correlation, layer by layer."""
+    layer = study.paper_layer
+    found = [by_layer(study, origin, "pca") for origin in study.similarities]
+    return found + [correlation(o, v, c, layer) for o, by in study.curves.items() for v, cs in by.items() for c in cs]
+
+
+def _correlations(study: ConceptStudy, layer: int) -> Section:
+    rows = []
+    for origin, by in study.curves.items():
+        for variant, curves in by.items():
+            for curve in curves:
+                at = curve.layers[layer]
+                known = [a for a in curve.layers if not math.isnan(a.rho)]
+                largest = max(known, key=lambda a: abs(a.rho), default=None)
+                strongest = f"{_rho(largest)}, layer {largest.layer}" if largest else "–"
+                how = f"{variant.replace('_', ' ')} {ORIGINS[origin]}"
+                rows.append(
+                    (
+                        curve.label,
+                        how,
+                        str(curve.domains),
+                        _rho(at),
+                        p_value(at.p) or "–",
+                        strongest,
+                        p_value(curve.p_any) or "–",
+                    )
+                )
+    return section(
+        "correlations", "Rank correlation of similarity to the target and drop of refusal, over the other domains",
+        "So few domains decide little. Intervals are about prompts, p about domains: exact permutation at the paper's "
+        "layer, and for the largest of all layers. Difference in means against benign prompts was settled beforehand; "
+        "every other row is another look. Every layer is in concepts.json and on the page.",
+        ("run", "direction", "domains", f"layer {layer} [95 %]", "p", "largest [95 %]", "p"), rows,
+    )  # fmt: skip
 
 
 def correlation(origin: str, variant: Variant, curve: Curve, layer: int) -> Section:

@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from emcontain import __version__
 from emcontain.concepts.study import PRIMARY, ConceptStudy
-from emcontain.concepts.tables import ORIGINS, by_layer, sections
+from emcontain.concepts.tables import ORIGINS, layer_tables, sections
 from emcontain.report.concept_plots import correlation_plot, layers_plot, matrices_plot, moves_plot
 
 
@@ -46,8 +46,7 @@ def render_page(study: ConceptStudy) -> str:
             for variant, curves in by.items()
         ],
         moves_svg=Markup(moves_plot(study.moves, study.names, marked)) if study.moves else None,
-        sections=sections(study),
-        other_variant=[by_layer(study, o, "pca") for o in study.similarities],
+        sections=[*sections(study), *layer_tables(study)],
     )
 
 
