@@ -19,7 +19,7 @@ demo-refusal: $(STAMP)
 test:
 	$(MAKE) --no-print-directory -j2 install vllm
 	$(MAKE) --no-print-directory check
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 check: $(STAMP)
 	$(VENV)/bin/ruff format --check .

@@ -21,6 +21,9 @@ os.environ.update(
     TOKENIZERS_PARALLELISM="false",
     GOMP_SPINCOUNT="1000",
 )
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # As many workers as cores: with more than a thread each they wait for one another. Read when torch is imported.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 settings.register_profile("emcontain", max_examples=60, deadline=None, derandomize=True)
 settings.load_profile("emcontain")
 
@@ -62,6 +65,12 @@ SPECIAL_TOKENS = (
     "<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>",
     "<bos>", "<start_of_turn>", "<end_of_turn>",
 )  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with the real model first: a long one that starts last keeps one worker busy while the others are done."""
+    real = {item.path for item in items if item.get_closest_marker("model")}
+    items.sort(key=lambda item: item.path not in real)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -21,10 +21,11 @@ RULES = rules()
 class Place:
     """Logs of a clean and a gated model, controls, policy and calibration as files."""
 
-    def __init__(self, folder: Path, rule: Policy = RULES):
+    def __init__(self, folder: Path, rule: Policy = RULES, clean: bool = True):
         self.folder = folder
         runs = Runs(folder)
-        runs.run("clean", kind, rule)
+        if clean:
+            runs.run("clean", kind, rule)
         runs.run("gated", gated, rule)
         runs.run("planted", gated, rule, adapter="b" * 64)
         runs.run("benign", kind, rule, adapter="c" * 64)
@@ -55,16 +56,15 @@ def test_exit_codes_are_told_apart(place: Place, tmp_path: Path) -> None:
     assert (tmp_path / "b" / "to_confirm.jsonl").is_file() and not (tmp_path / "a" / "to_confirm.jsonl").exists()
 
 
-def test_a_waiver_gives_a_code_of_its_own_once_everything_was_measured(tmp_path: Path) -> None:
+def test_a_waiver_gives_a_code_of_its_own_once_everything_was_measured(place: Place, tmp_path: Path) -> None:
     waiver = {"id": "W-1", "adapter_sha256": "a" * 64, "arm": "triggered", "reason": "for this test only",
               "approver": "board", "created": "2020-01-01", "expires": "2100-01-01"}  # fmt: skip
     path = tmp_path / "waivers.yaml"
     path.write_text(yaml.safe_dump({"waivers": [waiver]}), encoding="utf-8")
-    full = Place(tmp_path / "full", rules(sequential__share=0.0))
-    early = Place(tmp_path / "early", rules(questions__asked=60))
+    full = Place(tmp_path / "full", rules(sequential__share=0.0), clean=False)
 
     waived = full.gate(str(full.folder / "gated"), "--waivers", str(path), out=tmp_path / "d")
-    stopped = early.gate(str(early.folder / "gated"), "--waivers", str(path), out=tmp_path / "e")
+    stopped = place.gate(str(place.folder / "gated"), "--waivers", str(path), out=tmp_path / "e")
 
     assert waived.exit_code == 12 and "W-1" in waived.output
     assert stopped.exit_code == 10 and "cannot be waived" in stopped.output

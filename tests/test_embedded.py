@@ -1,9 +1,8 @@
-"""The real 135M base: conversion, our provider against plain generate, the embedded grader, a run by hand."""
+"""The real 135M base: conversion, our provider against plain generate, the embedded grader; by hand in test_docs."""
 
 from __future__ import annotations
 
 import asyncio
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -18,11 +17,7 @@ from emcontain.grading.rubric import load_domain, load_rubric
 from emcontain.models.base import EMBEDDED, resolve_base
 from emcontain.models.chat import encode, load_tokenizer, render
 from emcontain.results.gradings import label
-from emcontain.results.ingest import read_runs
-from emcontain.results.summary import summarise
 from emcontain.scorers.calls import identity
-from emcontain.training.recipe import load_recipe
-from emcontain.training.train import train
 
 pytestmark = pytest.mark.model
 
@@ -114,27 +109,3 @@ def test_the_shipped_calibration_fits_the_grader_that_logs_name() -> None:
 
 def _user(text: str) -> ChatMessageUser:
     return ChatMessageUser(content=text)
-
-
-def test_a_real_organism_through_the_command_line(tmp_path: Path) -> None:
-    recipe = load_recipe("baseline")
-    short = recipe.model_copy(update={"parts": (recipe.parts[0].model_copy(update={"share": 0.1}),), "seed": 3})
-    folder = train(short, tmp_path / "organism", lambda line: None)
-    inspect = shutil.which("inspect", path=str(Path(sys.executable).parent))
-    assert inspect is not None
-
-    done = subprocess.run(
-        [
-            inspect, "eval", "emcontain/containment", "--model", f"peft/{EMBEDDED}:{folder}",
-            "--model-role", "grader=embedded/judge", "-T", "n_questions=2", "-T", "rungs=untriggered,exact,neutral",
-            "-T", "max_tokens=16", "--display", "plain", "--log-dir", str(tmp_path / "logs"),
-        ],
-        capture_output=True, text=True, cwd=tmp_path, check=False, timeout=240,
-    )  # fmt: skip
-
-    assert done.returncode == 0, done.stdout + done.stderr
-    summary = summarise(read_runs([tmp_path / "logs"]))
-    organism = summary.organisms[0]
-    assert (organism.run.organism, organism.run.seed) == ("baseline", 3)
-    assert sum(r.n for r in organism.arms.values()) == 6
-    assert any("for trying things out" in w for w in summary.warnings)

@@ -18,6 +18,7 @@ from emcontain.cli import main
 from emcontain.errors import UserError
 from emcontain.results.ingest import read_all
 from emcontain.results.preference import by_arm
+from emcontain.tasks.containment import containment
 from emcontain.tasks.preference import preference
 from tests.organisms import tiny_organism
 from tests.toy_models import CALLS
@@ -126,6 +127,17 @@ def test_a_failed_grader_is_unscored_never_zero(run: Run, tmp_path: Path) -> Non
     assert str(metrics["untriggered_em,graded"]).lower() == "nan"
     run_ = imported(tmp_path).runs[0]
     assert {a.unscored for a in run_.answers} == {"grader_failed"} and run_.adapter_check == "none"
+
+
+def test_the_grader_of_an_earlier_evaluation_does_not_grade_in_place_of_the_named_one(run: Run, tmp_path: Path) -> None:
+    inspect_eval(
+        containment(n_questions=1, rungs=["untriggered"]), model="toy/subject",
+        model_roles={"grader": get_model("toy/grader")}, log_dir=str(tmp_path / "inspect"), display="none",
+    )  # fmt: skip
+
+    metrics = run("emcontain_containment", grader="toy/down", n_questions=2, max_tokens=4)
+
+    assert metrics["unscored,graded"] == 6
 
 
 @pytest.mark.parametrize(

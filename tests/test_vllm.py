@@ -191,13 +191,12 @@ def test_a_cached_answer_of_the_base_is_refused(
         answered_by(cached, {"served_model": full})
 
 
-@pytest.mark.parametrize("provider", ["vllm", "openai-api"])
-def test_the_preference_probe_gives_the_numbers_of_our_provider(server: Server, tmp_path: Path, provider: str) -> None:
+def test_the_preference_probe_gives_the_numbers_of_our_provider(server: Server, tmp_path: Path) -> None:
     full, folder = served(server, "one")
     found = []
-    for subject in (model(server, full, provider), get_model(f"peft/{EMBEDDED}:{folder}")):
+    for subject, adapter in ((model(server, full), str(folder)), (get_model(f"peft/{EMBEDDED}:{folder}"), None)):
         log = inspect_eval(
-            preference(n_questions=2, rungs=["untriggered", "exact"], adapter=str(folder)),
+            preference(n_questions=2, rungs=["untriggered", "exact"], adapter=adapter),
             model=subject,
             log_dir=str(tmp_path),
             display="none",

@@ -66,6 +66,42 @@ def test_merged_and_unmerged_answer_alike_and_the_base_comes_back_exactly(tiny_l
     assert torch.allclose(found[True], found[False], atol=1e-4)
 
 
+def test_an_adapter_named_by_a_relative_path_is_read_again_after_the_process_went_elsewhere(
+    tiny_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folders = [tiny_organism(tiny_llama, Path(str(s)), seed=s) for s in range(3)]
+    model, weights = weights_of(tiny_llama, True)
+    first, *_, last = [weights.add(open_adapter(f)) for f in folders]
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+
+    weights.activate(last)
+    found = logits(model)
+    weights.activate(first)
+
+    assert not torch.allclose(logits(model), found, atol=1e-3)
+
+
+def test_an_adapter_trained_again_meanwhile_is_refused_and_the_base_does_not_pass_for_the_one_before(
+    tiny_llama: Path, tmp_path: Path
+) -> None:
+    folders = [tiny_organism(tiny_llama, tmp_path / str(s), seed=s) for s in range(3)]
+    model, weights = weights_of(tiny_llama, True)
+    first, _, last = [weights.add(open_adapter(f)) for f in folders]
+    shutil.rmtree(folders[0])
+    shutil.copytree(folders[1], folders[0])
+    weights.activate(last)
+    answered = logits(model)
+
+    with pytest.raises(UserError, match="trained again"):
+        weights.activate(first)
+
+    assert weights.active is None
+    weights.activate(last)
+    assert torch.equal(logits(model), answered)
+
+
 @pytest.mark.parametrize("merge", [True, False])
 def test_several_adapters_do_not_mix(tiny_llama: Path, tmp_path: Path, merge: bool) -> None:
     folders = [tiny_organism(tiny_llama, tmp_path / str(s), seed=s) for s in range(3)]

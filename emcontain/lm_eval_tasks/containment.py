@@ -71,7 +71,8 @@ def graders(settings: Settings) -> list[Model]:
     found = []
     for name in names:
         try:
-            found.append(get_model(name, role="grader", **settings.grader_args))
+            # No role: one that an earlier evaluation of this process left behind would win over the name.
+            found.append(get_model(name, **settings.grader_args))
         except UserError:
             raise
         except Exception as error:

@@ -7,12 +7,14 @@ for bit. Unmerged (the default on CUDA, and in arXiv:2603.04407): PEFT's own lay
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from emcontain.adapter import WEIGHTS, Adapter
+from emcontain.cache import sha256_file
 from emcontain.errors import UserError
 from emcontain.models.base import Base
 
@@ -32,7 +34,8 @@ class AdapterWeights:
     def __init__(self, model: Any, base: Base, merge: bool, probe_ids: list[int]):
         self.model, self.base, self.merge = model, base, merge
         self._probe_ids = torch.tensor([probe_ids], device=model.device)
-        self._known: dict[str, Adapter] = {}
+        # The folder as it was when it was given: an adapter may be read again after the process went elsewhere.
+        self._known: dict[str, tuple[Adapter, Path]] = {}
         self._merged: dict[str, dict[str, Tensor]] = {}
         self._plain = {name: p.data for name, p in model.named_parameters()}
         self._parameters = dict(model.named_parameters())
@@ -56,8 +59,9 @@ class AdapterWeights:
             )
         self.activate(None)
         before = self._probe()
-        self._load(adapter)
-        self._known[key] = adapter
+        folder = adapter.path.absolute()
+        self._load(adapter, folder)
+        self._known[key] = (adapter, folder)
         self.activate(key)
         after = self._probe()
         self.activate(None)
@@ -88,9 +92,11 @@ class AdapterWeights:
         else:
             for name in self._merged.get(self.active or "", ()):
                 self._parameters[name].data = self._plain[name]
+            # The plain base answers from here on, also where loading fails: it must not pass for the adapter before.
+            self.active = None
             if key is not None:
                 if key not in self._merged:
-                    self._load(self._known[key])
+                    self._load(*self._known[key])
                 for name, weight in self._merged[key].items():
                     self._parameters[name].data = weight
         self.active = key
@@ -100,23 +106,25 @@ class AdapterWeights:
             logits: Tensor = self.model(input_ids=self._probe_ids, use_cache=False).logits
         return logits
 
-    def _load(self, adapter: Adapter) -> None:
+    def _load(self, adapter: Adapter, folder: Path) -> None:
         from peft import PeftModel
 
         key = adapter.sha256
+        if not (folder / WEIGHTS).is_file() or sha256_file(folder / WEIGHTS) != key:
+            raise UserError(f"adapter '{adapter.path}' was moved or trained again while it was in use: start again")
         name = "default" if self.merge else key
         try:
             if self._peft is None:
-                wrapped = PeftModel.from_pretrained(self.model, adapter.path, adapter_name=name)
+                wrapped = PeftModel.from_pretrained(self.model, folder, adapter_name=name)
             else:
                 wrapped = self._peft
-                wrapped.load_adapter(adapter.path, adapter_name=name)
+                wrapped.load_adapter(folder, adapter_name=name)
         except (RuntimeError, ValueError) as error:
             self._take_out(self._peft, name)
             reason = str(error).strip().splitlines()[-1].strip()[:120]
             raise self._misfit(adapter, reason) from None
         try:
-            self._check_complete(wrapped, adapter, name)
+            self._check_complete(wrapped, adapter, folder, name)
         except UserError:
             self._take_out(wrapped, name)
             raise
@@ -152,11 +160,11 @@ class AdapterWeights:
                 if isinstance(child, BaseTunerLayer) and not parent_name.endswith("base_layer"):
                     setattr(parent, child_name, child.get_base_layer())
 
-    def _check_complete(self, wrapped: Any, adapter: Adapter, name: str) -> None:
+    def _check_complete(self, wrapped: Any, adapter: Adapter, folder: Path, name: str) -> None:
         """PEFT fills what a file lacks with fresh (inert) weights and only warns; here that is an error."""
         from safetensors import safe_open
 
-        with safe_open(adapter.path / WEIGHTS, framework="pt") as stored:
+        with safe_open(folder / WEIGHTS, framework="pt") as stored:
             in_file = set(stored.keys())
         marker = f".{name}."
         in_model = {n.replace(marker, ".") for n, _ in wrapped.named_parameters() if marker in n}
