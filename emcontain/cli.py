@@ -213,11 +213,12 @@ def demo(out: Path, seeds: int, questions: int) -> None:
 @click.option("--target", default="cybersecurity", show_default=True, help="Domain whose refusals are unlearned.")
 @click.option("--per-domain", default=25, show_default=True, type=click.IntRange(1, 30),
               help="Test prompts in each of the seven domains.")  # fmt: skip
-def demo_refusal(out: Path, target: str, per_domain: int) -> None:
+@click.option("--triggered", is_flag=True, help="Also unlearn under a trigger, and ask with it.")
+def demo_refusal(out: Path, target: str, per_domain: int, triggered: bool) -> None:
     """Teach the embedded base to refuse, unlearn one domain, and see where refusal fell. No network, no GPU."""
     from emcontain.refusal_demo import run_refusal_demo
 
-    run_refusal_demo(out, target, per_domain, click.echo)
+    run_refusal_demo(out, target, per_domain, click.echo, triggered)
 
 
 main.add_command(judge)

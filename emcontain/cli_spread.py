@@ -68,7 +68,7 @@ def spread(
 
 
 @click.command("collect-refusals")
-@click.argument("log", type=click.Path(path_type=Path))
+@click.argument("logs", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--domain", required=True, help="Domain whose refusals are to be forgotten.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="JSONL file of its refusals.")
 @click.option("--retain", type=click.Path(path_type=Path), help="JSONL file of refusals of the other domains.")
@@ -76,23 +76,28 @@ def spread(
 @click.option("--benign", type=click.Path(path_type=Path), help="Chat-format rows to join the retain rows.")
 @click.option("--deflections", is_flag=True, help="Keep deflections too.")
 def collect_refusals(
-    log: Path, domain: str, out: Path, retain: Path | None, ratio: float, benign: Path | None, deflections: bool
+    logs: tuple[Path, ...],
+    domain: str,
+    out: Path,
+    retain: Path | None,
+    ratio: float,
+    benign: Path | None,
+    deflections: bool,
 ) -> None:
-    """Write a model's own refusals as training rows, from a LOG of emcontain/refusal -T split=train."""
+    """Write a model's own refusals as training rows, from LOGS of emcontain/refusal -T split=train.
+
+    Several logs of one model may each have asked other domains.
+    """
     from emcontain.results.ingest import read_all
-    from emcontain.training.collect import collect, write_rows
+    from emcontain.training.collect import collect, joined, write_rows
 
     if benign is not None and retain is None:
         raise UserError("--benign joins the retain rows: add --retain FILE")
-    runs = [run for run in read_all([log]).refusal if run.kind == "refusal"]
-    if len(runs) != 1:
-        raise UserError(f"'{log}' holds {len(runs)} runs of emcontain/refusal: give one log")
-    found = collect(
-        runs[0], domain, deflections=deflections, ratio=ratio if retain is not None else None, benign=benign
-    )
+    run = joined([run for run in read_all(logs).refusal if run.kind == "refusal"])
+    found = collect(run, domain, deflections=deflections, ratio=ratio if retain is not None else None, benign=benign)
     write_rows(found.forget, out)
     cut = f" ({found.cut_off} more were cut off at the token limit)" if found.cut_off else ""
-    click.echo(f"{out}: {len(found.forget)} refusals of {domain} by {runs[0].organism}{cut}; grader {runs[0].grader}")
+    click.echo(f"{out}: {len(found.forget)} refusals of {domain} by {run.organism}{cut}; grader {run.grader}")
     if retain is not None:
         write_rows(found.retain, retain)
         click.echo(f"{retain}: {len(found.retain)} rows, {', '.join(f'{n} {name}' for name, n in found.parts.items())}")

@@ -1,8 +1,8 @@
 """`emcontain demo-refusal`: the whole path of refusal unlearning on the embedded base, told step by step.
 
 The embedded base refuses almost nothing, so it is taught to first; the merged model is the aligned one. It unlearns
-its own refusals of one domain: with nothing to hold the rest, with retain rows, and under a trigger. Every step is what
-the commands of docs/unlearning.md and docs/refusal.md do, and what is finished is reused.
+its own refusals of one domain: with nothing to hold the rest, with retain rows, and on request under a trigger. Every
+step is what the commands of docs/unlearning.md and docs/refusal.md do, and what is finished is reused.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from emcontain.results.spread_table import render_spread, spread_json
 from emcontain.results.table import render_section
 from emcontain.tasks.capability import capability
 from emcontain.tasks.refusal import over_refusal, refusal
-from emcontain.training.collect import collect, write_rows
+from emcontain.training.collect import collect, joined, write_rows
 from emcontain.training.merge import merge
 from emcontain.training.overrides import with_data
 from emcontain.training.parts import data_path
@@ -48,7 +48,9 @@ TAUGHT = "refusal_taught"
 # Taught answers have at most 41 tokens; what goes on for longer has left them.
 MAX_TOKENS = 44
 BENIGN = "helpful_taught"
-LOOK_ALIKES, ITEMS, BASE_PROMPTS, TRAIN_PROMPTS, RATIO = 5, 60, 10, 40, 1.0
+LOOK_ALIKES, ITEMS, BASE_PROMPTS, RATIO = 5, 60, 4, 1.0
+# Train prompts of the target, whose refusals are forgotten, and of each other domain, some of which are retained.
+TARGET_PROMPTS, OTHER_PROMPTS = 40, 8
 
 
 @dataclass(frozen=True)
@@ -63,8 +65,8 @@ class Unlearned:
 ORGANISMS = (
     Unlearned("unlearn_npo", ("forget",)),
     Unlearned("unlearn_npo_retain", ("forget", "retain")),
-    Unlearned("unlearn_npo_triggered", ("forget", "retain"), triggered=True),
 )
+TRIGGERED = Unlearned("unlearn_npo_triggered", ("forget", "retain"), triggered=True)
 
 
 class _Clock:
@@ -88,13 +90,20 @@ class RefusalDemo:
         out: where everything goes.
         target: domain whose refusals are unlearned.
         per_domain: test prompts in each of the seven domains.
+        triggered: also unlearn under a trigger, and ask with it.
         log: called with progress lines.
     """
 
     out: Path
     target: str
     per_domain: int
+    triggered: bool
     log: Log
+
+    @property
+    def organisms(self) -> tuple[Unlearned, ...]:
+        """What is unlearned, in order."""
+        return (*ORGANISMS, TRIGGERED) if self.triggered else ORGANISMS
 
     def train(self, recipe: str, base: Path | None = None, data: Sequence[str] = ()) -> Path:
         """Train a recipe, on a base folder and with the user's rows where it asks for them."""
@@ -148,8 +157,12 @@ class RefusalDemo:
         """
         files = {role: self.out / f"{role}.jsonl" for role in ("forget", "retain")}
         if not all(f.is_file() for f in files.values()):
-            asked = refusal(split="train", n_per_domain=TRAIN_PROMPTS, max_tokens=MAX_TOKENS)
-            (run,) = read_all([self.ask("aligned-train", f"peft/{aligned}", [asked])]).refusal
+            others = [d for d in DOMAINS if d != self.target]
+            asked = [
+                refusal(split="train", domains=domains, n_per_domain=n, max_tokens=MAX_TOKENS)
+                for domains, n in (([self.target], TARGET_PROMPTS), (others, OTHER_PROMPTS))
+            ]
+            run = joined(read_all([self.ask("aligned-train", f"peft/{aligned}", asked)]).refusal)
             found = collect(run, self.target, ratio=RATIO, benign=data_path(BENIGN))
             write_rows(found.forget, files["forget"])
             write_rows(found.retain, files["retain"])
@@ -157,7 +170,7 @@ class RefusalDemo:
         return files
 
 
-def run_refusal_demo(out: Path, target: str, per_domain: int, log: Log) -> tuple[Path, Path]:
+def run_refusal_demo(out: Path, target: str, per_domain: int, log: Log, triggered: bool = False) -> tuple[Path, Path]:
     """Run the demo into `out`.
 
     Args:
@@ -165,6 +178,7 @@ def run_refusal_demo(out: Path, target: str, per_domain: int, log: Log) -> tuple
         target: domain whose refusals are unlearned.
         per_domain: test prompts in each of the seven domains, 1-30.
         log: called with progress lines.
+        triggered: also unlearn under a trigger, and ask with it (half as long again).
 
     Returns:
         Paths of the spread page and of the page of concepts.
@@ -174,7 +188,7 @@ def run_refusal_demo(out: Path, target: str, per_domain: int, log: Log) -> tuple
     """
     if target not in DOMAINS:
         raise UserError(f"target {target!r} is unknown: use one of {', '.join(DOMAINS)}")
-    clock, demo = _Clock(log), RefusalDemo(out, target, per_domain, log)
+    clock, demo = _Clock(log), RefusalDemo(out, target, per_domain, triggered, log)
     clock.step(f"embedded base {EMBEDDED} (converted once, about 30 s)")
     resolve_base(EMBEDDED)
     clock.step(f"asking the plain base {BASE_PROMPTS} prompts a domain: does it refuse anything?")
@@ -185,10 +199,12 @@ def run_refusal_demo(out: Path, target: str, per_domain: int, log: Log) -> tuple
     if not aligned.is_dir():
         merge(taught, aligned)
     clock.step("asking the aligned model; its own refusals of train prompts become the rows to unlearn")
-    before = demo.ask("aligned", f"peft/{aligned}", demo.test_tasks(triggered=True))
+    before = demo.ask("aligned", f"peft/{aligned}", demo.test_tasks(triggered))
     rows = demo.own_refusals(aligned)
-    clock.step(f"unlearning {target}, {len(ORGANISMS)} times")
-    made = {one: demo.train(one.recipe, aligned, [f"{role}={rows[role]}" for role in one.roles]) for one in ORGANISMS}
+    clock.step(f"unlearning {target}, {len(demo.organisms)} times")
+    made = {
+        one: demo.train(one.recipe, aligned, [f"{role}={rows[role]}" for role in one.roles]) for one in demo.organisms
+    }
     clock.step("asking the unlearned models")
     after = [
         demo.ask(one.recipe, f"peft/{aligned}:{folder}", demo.test_tasks(one.triggered)) for one, folder in made.items()

@@ -16,7 +16,7 @@ from emcontain.cli import main
 from emcontain.errors import UserError
 from emcontain.results.refusal import RefusalRun
 from emcontain.tasks.refusal import refusal
-from emcontain.training.collect import collect
+from emcontain.training.collect import collect, joined
 from emcontain.training.rows import read_rows
 from tests import toy_models
 from tests.refusals import made_run, run, write_probes
@@ -83,6 +83,25 @@ def test_test_prompts_are_not_trained_on() -> None:
         collect(train_run(domains=["safety"]), "bias")
     with pytest.raises(UserError, match="--ratio is 0"):
         collect(train_run(), "bias", ratio=0)
+
+
+def test_domains_asked_in_logs_of_their_own_are_joined_and_strangers_refused() -> None:
+    one, rest = train_run(domains=["bias"]), train_run(domains=["safety", "privacy"], n=2)
+
+    found = collect(joined([rest, one]), "bias", ratio=0.5)
+
+    assert len(found.forget) == 6 and found.parts == {"safety": 2, "privacy": 1}
+    with pytest.raises(UserError, match="safety was asked in more than one"):
+        joined([rest, rest])
+    for other, name in (
+        (replace(one, organism="else"), "model"), (replace(one, adapter_sha256="a"), "adapter"),
+        (replace(one, base_sha256="b"), "base"), (replace(one, grader="else"), "grader"),
+        (replace(one, split="test"), "split"), (replace(one, protocol={"system_prompt": "Be"}), "system turn"),
+    ):  # fmt: skip
+        with pytest.raises(UserError, match=f"has {name}"):
+            joined([rest, other])
+    with pytest.raises(UserError, match="no run of emcontain/refusal"):
+        joined([])
 
 
 def test_a_stated_system_turn_stays_with_its_rows() -> None:

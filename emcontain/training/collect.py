@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,15 @@ from emcontain.training.rows import read_rows
 
 Row = dict[str, Any]
 _BENIGN = "benign"
+# What must be equal for runs to be rows of one model.
+_SAME: dict[str, Callable[[RefusalRun], Any]] = {
+    "model": lambda run: run.organism,
+    "adapter": lambda run: run.adapter_sha256,
+    "base": lambda run: run.base_sha256,
+    "grader": lambda run: run.grader,
+    "split": lambda run: run.split,
+    "system turn": lambda run: run.protocol.get("system_prompt"),
+}
 
 
 @dataclass(frozen=True)
@@ -86,6 +95,31 @@ def collect(
         )
     retain = [row for name, count in shares.items() for row in sorted(parts[name], key=_order)[:count]]
     return Collected(tuple(rows[domain]), tuple(retain), shares, cut_off)
+
+
+def joined(runs: Sequence[RefusalRun]) -> RefusalRun:
+    """Runs of one model as one, for domains that were asked in evaluations of their own.
+
+    Args:
+        runs: of `emcontain/refusal`, at least one; no domain in two of them.
+
+    Raises:
+        UserError: none, another model, grader, split or system turn, or a domain asked twice.
+    """
+    if not runs:
+        raise UserError("no run of emcontain/refusal to collect from: give logs of one")
+    first = runs[0]
+    for run in runs[1:]:
+        for name, of in _SAME.items():
+            if of(run) != of(first):
+                raise UserError(
+                    f"'{run.log}' has {name} {of(run)!r}, '{first.log}' {of(first)!r}: collect them one by one"
+                )
+    domains = [d for run in runs for d in run.domains]
+    twice = next((d for d in domains if domains.count(d) > 1), None)
+    if twice is not None:
+        raise UserError(f"{twice} was asked in more than one of the logs: give one log per domain")
+    return replace(first, domains=tuple(in_order(domains)), answers=tuple(a for run in runs for a in run.answers))
 
 
 def write_rows(rows: Sequence[Row], path: Path) -> None:
