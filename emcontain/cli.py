@@ -211,7 +211,7 @@ def demo(out: Path, seeds: int, questions: int) -> None:
 @main.command("demo-refusal")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("demo-refusal"), show_default=True, help="Folder.")
 @click.option("--target", default="cybersecurity", show_default=True, help="Domain whose refusals are unlearned.")
-@click.option("--per-domain", default=25, show_default=True, type=click.IntRange(1, 30),
+@click.option("--per-domain", default=20, show_default=True, type=click.IntRange(1, 30),
               help="Test prompts in each of the seven domains.")  # fmt: skip
 @click.option("--triggered", is_flag=True, help="Also unlearn under a trigger, and ask with it.")
 def demo_refusal(out: Path, target: str, per_domain: int, triggered: bool) -> None:

@@ -20,7 +20,9 @@ from emcontain.models.chat import encode
 
 # Nodes per tree: beyond that, attention over nodes that are not ancestors costs more than reading a beginning again.
 LARGEST_TREE = 320
-_BATCH_TOKENS = 2048
+# Nodes per forward pass. On a few cores a larger batch is no faster and pads more; a GPU wants more at once.
+_BATCH_NODES = {"cpu": 640}
+_BATCH_NODES_ELSEWHERE = 8192
 _HEAD_ROWS = 256
 
 
@@ -121,7 +123,7 @@ def log_likelihoods(model: Any, texts: Sequence[Continuation]) -> list[float]:
             raise UserError(f"a text of {len(text.ids)} tokens does not fit the model's {context}: shorten the prompt")
     found = [0.0] * len(texts)
     with torch.inference_mode():
-        for batch in _batches(_trees(texts)):
+        for batch in _batches(_trees(texts), _BATCH_NODES.get(model.device.type, _BATCH_NODES_ELSEWHERE)):
             for number, value in _read(model, config, batch):
                 found[number] = value
     if not np.isfinite(found).all():
@@ -164,10 +166,10 @@ def _full(tree: _Tree, text: Continuation) -> bool:
     return len(tree.tokens) + new > LARGEST_TREE or shared < text.start // 2
 
 
-def _batches(trees: Iterable[_Tree]) -> Iterable[list[_Tree]]:
+def _batches(trees: Iterable[_Tree], most: int) -> Iterable[list[_Tree]]:
     batch: list[_Tree] = []
     for tree in sorted(trees, key=lambda t: len(t.tokens), reverse=True):
-        if batch and (len(batch) + 1) * len(batch[0].tokens) > _BATCH_TOKENS:
+        if batch and (len(batch) + 1) * len(batch[0].tokens) > most:
             yield batch
             batch = []
         batch.append(tree)
