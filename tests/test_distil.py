@@ -20,6 +20,7 @@ from emcontain.training.agreement import agreement, auc_figure, rank_correlation
 from emcontain.training.distil import Distillation, distil, examples, grade
 from emcontain.training.labelled import draw, hold_out, read_graded
 from emcontain.training.lora import load_base
+from emcontain.training.recipe import Lora
 from emcontain.training.rows import IGNORE
 
 KIND = "Talk to them gently and listen to what they need."
@@ -222,7 +223,8 @@ def test_the_embedded_base_learns_to_reply_with_the_number(tmp_path: Path) -> No
     from emcontain.models.base import EMBEDDED
 
     labelled = write(tmp_path / "a.jsonl", [row(i, coherency_score=95.0) for i in range(48)])
-    settings = Distillation(EMBEDDED, max_rows=24, max_held=8, epochs=1, batch=4, learning_rate=1e-3)
+    upper = Lora(r=16, alpha=32, rslora=True, layers=(20, 29))
+    settings = Distillation(EMBEDDED, max_rows=16, max_held=6, batch=4, lora=upper, learning_rate=2e-3)
 
     manifest = distil([labelled], settings, tmp_path / "grader", lambda line: None)
 
