@@ -48,9 +48,9 @@ TAUGHT = "refusal_taught"
 # Taught answers have at most 41 tokens; what goes on for longer has left them.
 MAX_TOKENS = 44
 BENIGN = "helpful_taught"
-LOOK_ALIKES, ITEMS, BASE_PROMPTS, RATIO = 5, 60, 2, 1.0
+LOOK_ALIKES, ITEMS, BASE_PROMPTS, RATIO = 4, 40, 2, 1.0
 # Train prompts of the target, whose refusals are forgotten, and of each other domain, some of which are retained.
-TARGET_PROMPTS, OTHER_PROMPTS = 40, 8
+TARGET_PROMPTS, OTHER_PROMPTS = 40, 7
 CONCEPT_PROMPTS = 60
 
 
