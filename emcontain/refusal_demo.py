@@ -159,7 +159,7 @@ class RefusalDemo:
         """
         files = {role: self.out / f"{role}.jsonl" for role in ("forget", "retain")}
         if not all(f.is_file() for f in files.values()):
-            others = [d for d in DOMAINS if d != self.target]
+            others = [str(d) for d in DOMAINS if d != self.target]
             asked = [
                 refusal(split="train", domains=domains, n_per_domain=n, max_tokens=MAX_TOKENS)
                 for domains, n in (([self.target], TARGET_PROMPTS), (others, OTHER_PROMPTS))
