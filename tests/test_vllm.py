@@ -194,7 +194,7 @@ def test_a_cached_answer_of_the_base_is_refused(
 def test_the_preference_probe_gives_the_numbers_of_our_provider(server: Server, tmp_path: Path) -> None:
     full, folder = served(server, "one")
     found = []
-    for subject, adapter in ((model(server, full), str(folder)), (get_model(f"peft/{EMBEDDED}:{folder}"), None)):
+    for subject, adapter in ((model(server, full), str(folder)), (get_model(f"peft/{EMBEDDED}:{folder}"), "")):
         log = inspect_eval(
             preference(n_questions=2, rungs=["untriggered", "exact"], adapter=adapter),
             model=subject,
