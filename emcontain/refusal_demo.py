@@ -201,7 +201,8 @@ def run_refusal_demo(out: Path, target: str, per_domain: int, log: Log, triggere
     if not aligned.is_dir():
         merge(taught, aligned)
     clock.step("asking the aligned model; its own refusals of train prompts become the rows to unlearn")
-    before = demo.ask("aligned", f"peft/{aligned}", demo.test_tasks(triggered))
+    # A folder of its own: logs of a run without the trigger would be read as a second aligned model.
+    before = demo.ask("aligned-triggered" if triggered else "aligned", f"peft/{aligned}", demo.test_tasks(triggered))
     rows = demo.own_refusals(aligned)
     clock.step(f"unlearning {target}, {len(demo.organisms)} times")
     made = {
