@@ -20,8 +20,8 @@ from emcontain.models.chat import encode
 
 # Nodes per tree: beyond that, attention over nodes that are not ancestors costs more than reading a beginning again.
 LARGEST_TREE = 320
-# Nodes per forward pass. On a few cores a larger batch is no faster and pads more; a GPU wants more at once.
-_BATCH_NODES = {"cpu": 640}
+# Nodes per forward pass: on a few cores a larger batch pads more than it gains; a GPU wants more at once.
+_BATCH_NODES = {"cpu": 1280}
 _BATCH_NODES_ELSEWHERE = 8192
 _HEAD_ROWS = 256
 
@@ -191,7 +191,7 @@ def _read(model: Any, config: Any, trees: list[_Tree]) -> Iterable[tuple[int, fl
     device = model.device
     hidden = model.base_model(
         input_ids=ids.to(device),
-        attention_mask=_masks(config, seen.to(device), positions.to(device)),
+        attention_mask=_masks(config, seen.to(device), positions.to(device), model.dtype),
         position_ids=positions.to(device),
         use_cache=False,
     ).last_hidden_state
@@ -207,16 +207,21 @@ def _read(model: Any, config: Any, trees: list[_Tree]) -> Iterable[tuple[int, fl
         place += len(nodes)
 
 
-def _masks(config: Any, seen: Tensor, positions: Tensor) -> Tensor | dict[str, Tensor]:
-    """[rows, 1, nodes, nodes] bool; one per layer type where the model has several."""
+def _masks(config: Any, seen: Tensor, positions: Tensor, dtype: torch.dtype) -> Tensor | dict[str, Tensor]:
+    """[rows, 1, nodes, nodes], to be added to attention scores; one per layer type where the model has several."""
     full = seen[:, None]
     kinds = set(getattr(config, "layer_types", None) or ())
     window = getattr(config, "sliding_window", None)
     if kinds == {"full_attention"} or (not kinds and window is None):
-        return full
+        return _added(full, dtype)
     near = (positions[:, :, None] - positions[:, None, :]) < (window or 1 << 30)
-    masks = {"full_attention": full, "sliding_attention": full & near[:, None]}
-    return masks if kinds else masks["sliding_attention"]
+    sliding = _added(full & near[:, None], dtype)
+    return {"full_attention": _added(full, dtype), "sliding_attention": sliding} if kinds else sliding
+
+
+def _added(seen: Tensor, dtype: torch.dtype) -> Tensor:
+    # Attention would turn booleans into this once per layer, and some implementations would add them as 0 and 1.
+    return torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill_(~seen, float("-inf"))
 
 
 def _token_scores(model: Any, hidden: Tensor, at: Sequence[int], tokens: Sequence[int]) -> Tensor:
