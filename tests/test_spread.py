@@ -294,6 +294,22 @@ def test_equal_names_are_told_apart_and_the_base_is_found_by_its_short_name() ->
     ]
 
 
+def test_domains_asked_in_logs_of_their_own_are_one_run() -> None:
+    whole = unlearned()
+    parts = [
+        replace(whole, domains=own, answers=tuple(a for a in whole.answers if a.domain in own), log=f"{own[0]}.eval")
+        for own in (whole.domains[:1], whole.domains[1:])
+    ]
+    roles = Roles(aligned="aligned", targets=("safety",))
+
+    (one,), (joined,) = (spread_of([aligned(), *runs], [], roles).organisms for runs in ([whole], parts))
+    warm = replace(parts[1], protocol={**whole.protocol, "temperature": 1.0}, created="2026-01-01")
+    other = spread_of([aligned(), parts[0], warm], [], roles)
+
+    assert joined.arms == one.arms
+    assert any(f"not used: {parts[0].log}" in w for w in other.warnings)
+
+
 def test_the_reference_is_the_paper_s_table_and_stays_out_of_the_statistics() -> None:
     rows = {(r.model, r.method, r.target, r.retain): r for r in reference().rows}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from emcontain.grading.refusal import REFUSED
@@ -189,6 +189,37 @@ def share(answers: Sequence[RefusalAnswer], category: str) -> float:
     found = categories(answers)
     total = sum(found.values())
     return found.get(category, 0) / total if total else math.nan
+
+
+def together(runs: Sequence[RefusalRun]) -> RefusalRun:
+    """Runs of one model that each asked other domains, as one under the first's name and settings."""
+    first = runs[0]
+    rubrics = {name: sha for run in runs for name, sha in (run.protocol.get("rubrics") or {}).items()}
+    return replace(
+        first,
+        domains=tuple(in_order(d for run in runs for d in run.domains)),
+        # The parts' hash is of their own prompts; what is compared is paired by prompt.
+        protocol={**first.protocol, "rubrics": rubrics, "probes_sha256": None},
+        expected=sum(run.expected for run in runs),
+        answers=tuple(a for run in runs for a in run.answers),
+        status=next((run.status for run in runs if run.status != "success"), "success"),
+        log=", ".join(run.log for run in runs),
+        warnings=tuple(dict.fromkeys(w for run in runs for w in run.warnings)),
+    )
+
+
+def asked_apart(one: RefusalRun, two: RefusalRun) -> bool:
+    """Whether two runs of one model asked different domains under the same settings."""
+    aside = ("probes_sha256", "rubrics")
+    settings = [{k: v for k, v in run.protocol.items() if k not in aside} for run in (one, two)]
+    rubrics = [run.protocol.get("rubrics") or {} for run in (one, two)]
+    return (
+        not set(one.domains) & set(two.domains)
+        and settings[0] == settings[1]
+        and all(rubrics[0][name] == rubrics[1][name] for name in rubrics[0].keys() & rubrics[1].keys())
+        and (one.kind, one.grader, one.split, one.family, one.rungs)
+        == (two.kind, two.grader, two.split, two.family, two.rungs)
+    )
 
 
 def decide(category: str, coherence: float | None) -> tuple[str, float]:

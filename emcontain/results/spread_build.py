@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from emcontain.errors import UserError
 from emcontain.grading import embedded
 from emcontain.questions.probes import DOMAINS
-from emcontain.results.refusal import PLAIN, CapabilityRun, Measure, RefusalRun, in_order
+from emcontain.results.refusal import (
+    PLAIN,
+    CapabilityRun,
+    Measure,
+    RefusalRun,
+    asked_apart,
+    in_order,
+    together,
+)
 from emcontain.results.refusal_table import EMBEDDED, under_trigger_sections
 from emcontain.results.spread import (
     Change,
@@ -110,7 +118,7 @@ def names_of(runs: Sequence[RefusalRun]) -> tuple[str, ...]:
 
 
 def _latest(runs: Sequence[R], notes: list[str]) -> dict[str, R]:
-    """One run per model under a name of its own: a complete one, then the newest."""
+    """One run per model under its own name: logs of other domains joined; else a complete one, then the newest."""
     groups: dict[tuple[str, str, int | None], list[R]] = {}
     for run in runs:
         groups.setdefault((run.organism, run.adapter_sha256 or run.model, run.seed), []).append(run)
@@ -121,10 +129,23 @@ def _latest(runs: Sequence[R], notes: list[str]) -> dict[str, R]:
         name = organism
         if len(twins) > 1:
             name += f" seed {seed}" if len({key[2] for key in twins}) == len(twins) else f" ({identity[-12:]})"
-        if len(members) > 1:
-            notes.append(f"{name}: several logs of the same model; not used: {', '.join(m.log for m in members[1:])}")
-        chosen[name] = replace(members[0], organism=name)
+        kept, rest = _one(members)
+        if rest:
+            notes.append(f"{name}: several logs of the same model; not used: {', '.join(m.log for m in rest)}")
+        chosen[name] = replace(kept, organism=name)
     return chosen
+
+
+def _one(members: Sequence[R]) -> tuple[R, list[R]]:
+    """The first run, with those that asked other domains joined to it, and the runs left over."""
+    kept: RefusalRun | CapabilityRun = members[0]
+    rest: list[R] = []
+    for run in members[1:]:
+        if isinstance(kept, RefusalRun) and isinstance(run, RefusalRun) and asked_apart(kept, run):
+            kept = together([kept, run])
+        else:
+            rest.append(run)
+    return cast(R, kept), rest
 
 
 def _only(first: Sequence[str], known: Collection[str]) -> str:

@@ -10,12 +10,12 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from emcontain.errors import UserError
-from emcontain.results.refusal import PLAIN, RefusalAnswer, RefusalRun, categories, in_order
+from emcontain.results.refusal import PLAIN, RefusalAnswer, RefusalRun, categories, in_order, together
 from emcontain.samples import EMPTY_SYSTEM, NO_SYSTEM
 from emcontain.training.rows import read_rows
 
@@ -119,7 +119,7 @@ def joined(runs: Sequence[RefusalRun]) -> RefusalRun:
     twice = next((d for d in domains if domains.count(d) > 1), None)
     if twice is not None:
         raise UserError(f"{twice} was asked in more than one of the logs: give one log per domain")
-    return replace(first, domains=tuple(in_order(domains)), answers=tuple(a for run in runs for a in run.answers))
+    return together(runs)
 
 
 def write_rows(rows: Sequence[Row], path: Path) -> None:
