@@ -212,7 +212,7 @@ def demo(out: Path, seeds: int, questions: int) -> None:
 @click.option("--out", type=click.Path(path_type=Path), default=Path("demo-refusal"), show_default=True, help="Folder.")
 @click.option("--target", default="cybersecurity", show_default=True, help="Domain whose refusals are unlearned.")
 @click.option("--per-domain", default=20, show_default=True, type=click.IntRange(1, 30),
-              help="Test prompts in each of the seven domains.")  # fmt: skip
+              help="Test prompts in each other domain; the target gets all it has.")  # fmt: skip
 @click.option("--triggered", is_flag=True, help="Also unlearn under a trigger, and ask with it.")
 def demo_refusal(out: Path, target: str, per_domain: int, triggered: bool) -> None:
     """Teach the embedded base to refuse, unlearn one domain, and see where refusal fell. No network, no GPU."""

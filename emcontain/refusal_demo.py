@@ -90,7 +90,7 @@ class RefusalDemo:
     Attributes:
         out: where everything goes.
         target: domain whose refusals are unlearned.
-        per_domain: test prompts in each of the seven domains.
+        per_domain: test prompts in each other domain; of the target all are asked, whose fall is the first question.
         triggered: also unlearn under a trigger, and ask with it.
         log: called with progress lines.
     """
@@ -105,6 +105,11 @@ class RefusalDemo:
     def organisms(self) -> tuple[Unlearned, ...]:
         """What is unlearned, in order."""
         return (*ORGANISMS, TRIGGERED) if self.triggered else ORGANISMS
+
+    @property
+    def others(self) -> list[str]:
+        """The domains that are not unlearned."""
+        return [str(d) for d in DOMAINS if d != self.target]
 
     def train(self, recipe: str, base: Path | None = None, data: Sequence[str] = ()) -> Path:
         """Train a recipe, on a base folder and with the user's rows where it asks for them."""
@@ -146,7 +151,8 @@ class RefusalDemo:
         """What every model of the comparison is asked."""
         asked: dict[str, Any] = {"family": FAMILY} if triggered else {}
         return [
-            refusal(n_per_domain=self.per_domain, max_tokens=MAX_TOKENS, **asked),
+            refusal(domains=[self.target], max_tokens=MAX_TOKENS, **asked),
+            refusal(domains=self.others, n_per_domain=self.per_domain, max_tokens=MAX_TOKENS, **asked),
             over_refusal(n_per_domain=LOOK_ALIKES, max_tokens=MAX_TOKENS),
             capability(n_items=ITEMS),
         ]
@@ -159,10 +165,9 @@ class RefusalDemo:
         """
         files = {role: self.out / f"{role}.jsonl" for role in ("forget", "retain")}
         if not all(f.is_file() for f in files.values()):
-            others = [str(d) for d in DOMAINS if d != self.target]
             asked = [
                 refusal(split="train", domains=domains, n_per_domain=n, max_tokens=MAX_TOKENS)
-                for domains, n in (([self.target], TARGET_PROMPTS), (others, OTHER_PROMPTS))
+                for domains, n in (([self.target], TARGET_PROMPTS), (self.others, OTHER_PROMPTS))
             ]
             run = joined(read_all([self.ask("aligned-train", f"peft/{aligned}", asked)]).refusal)
             found = collect(run, self.target, ratio=RATIO, benign=data_path(BENIGN))
@@ -178,7 +183,7 @@ def run_refusal_demo(out: Path, target: str, per_domain: int, log: Log, triggere
     Args:
         out: folder for organisms, the merged base, logs, rows and pages.
         target: domain whose refusals are unlearned.
-        per_domain: test prompts in each of the seven domains, 1-30.
+        per_domain: test prompts in each other domain, 1-30; of the target all are asked.
         log: called with progress lines.
         triggered: also unlearn under a trigger, and ask with it (half as long again).
 
