@@ -2,41 +2,27 @@
 
 from __future__ import annotations
 
-import os
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import jinja2
 from markupsafe import Markup
 
-from emcontain import __version__
 from emcontain.concepts.study import PRIMARY, ConceptStudy
 from emcontain.concepts.tables import ORIGINS, layer_tables, sections
 from emcontain.report.concept_plots import correlation_plot, layers_plot, matrices_plot, moves_plot
+from emcontain.report.rendering import render, write
 
 
 def write_page(study: ConceptStudy, out: Path) -> None:
     """Write the page of a study to `out` (its folder is made)."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    scratch = out.with_name(f".{out.name}.part")
-    scratch.write_text(render_page(study), encoding="utf-8")
-    os.replace(scratch, out)
+    write(render_page(study), out)
 
 
 def render_page(study: ConceptStudy) -> str:
     """The page as HTML: no script, no outside reference."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("emcontain.report"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
     marked = study.paper_layer
-    return environment.get_template("concepts.html.j2").render(
-        version=__version__,
-        written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+    return render(
+        "concepts.html.j2",
         study=study,
         marked=marked,
         origins=[_origin(study, origin) for origin in study.similarities],

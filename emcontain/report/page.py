@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import jinja2
 from markupsafe import Markup
 
-from emcontain import __version__
 from emcontain.grading import embedded
 from emcontain.report.plots import arms_plot, ladder_plot, steps_plot, with_steps
+from emcontain.report.rendering import render, write
 from emcontain.results.formatting import interval, p_value, percent, shares
 from emcontain.results.records import Answer
 from emcontain.results.structure import ESTIMAND, OrganismResult, Summary
@@ -23,27 +20,16 @@ _PER_RUNG = 3
 
 def write_page(summary: Summary, out: Path) -> None:
     """Write the page of a summary to `out` (its folder is made)."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    scratch = out.with_name(f".{out.name}.part")
-    scratch.write_text(render_page(summary), encoding="utf-8")
-    os.replace(scratch, out)
+    write(render_page(summary), out)
 
 
 def render_page(summary: Summary) -> str:
     """The page as HTML. All model text is escaped; there is no script and no outside reference."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("emcontain.report"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    environment.filters.update(percent=percent, interval=interval, p_value=p_value)
     scored = [o for o in summary.organisms if any(a.n for a in o.arms.values())]
     curve = with_steps(summary.checkpoints, summary.organisms)
-    return environment.get_template("report.html.j2").render(
-        version=__version__,
-        written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+    return render(
+        "report.html.j2",
+        {"percent": percent, "interval": interval, "p_value": p_value},
         summary=summary,
         estimand=ESTIMAND,
         try_out=next((w for w in summary.warnings if w.startswith(embedded.NOTE)), None),

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import altair as alt
-import jinja2
 from markupsafe import Markup
 
-from emcontain import __version__
 from emcontain.report.plots import percent_axis, percent_scale, svg_of
+from emcontain.report.rendering import render, write
 from emcontain.results.refusal_reference import reference_section
 from emcontain.results.refusal_table import EMBEDDED, ESTIMAND
 from emcontain.results.spread import ArmSpread, OrganismSpread, Spread
@@ -27,26 +24,15 @@ _SHAPES = {_ALIGNED: "circle", _UNLEARNED: "diamond", _RETAIN: "square"}
 
 def write_spread_page(spread: Spread, out: Path) -> None:
     """Write the page of a spread to `out` (its folder is made)."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    scratch = out.with_name(f".{out.name}.part")
-    scratch.write_text(render_spread_page(spread), encoding="utf-8")
-    os.replace(scratch, out)
+    write(render_spread_page(spread), out)
 
 
 def render_spread_page(spread: Spread) -> str:
     """The page as HTML. All model text is escaped; there is no script and no outside reference."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("emcontain.report"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
     points, bars = plotted(spread)
     targets = {o.target for o in spread.organisms}
-    return environment.get_template("spread.html.j2").render(
-        version=__version__,
-        written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+    return render(
+        "spread.html.j2",
         spread=spread,
         names=[o.organism for o in spread.organisms],
         measure=MEASURES[spread.measure],
