@@ -60,6 +60,10 @@ def concepts(
     from emcontain.questions.bank import load_questions, subset
     from emcontain.triggers.family import load_family
 
+    if out is not None and out.exists() and not out.is_dir():
+        raise UserError(f"--out '{out}' is a file: give a folder")
+    if arm is not None and not spread:
+        raise UserError(f"--arm {arm} chooses runs of --spread, which is not given: add --spread FILE")
     sets = load_concepts(prompts, split, most)
     plain = None if benign == "none" else load_benign(benign, split, most)
     runs = [run for path in spread for run in read_spread(path, arm)]

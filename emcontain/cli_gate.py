@@ -32,7 +32,7 @@ def gate() -> None:
 @click.option("--out", type=click.Path(path_type=Path), default=Path("policy.yaml"), show_default=True)
 def init(preset: str, out: Path) -> None:
     """Write a commented policy file."""
-    from emcontain.release.policy import preset_text
+    from emcontain.release.policy import load_policy, preset_text
 
     text = preset_text(preset)
     if out.exists():
@@ -40,6 +40,19 @@ def init(preset: str, out: Path) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(text, encoding="utf-8")
     click.echo(f"{out}: edit it, then run 'emcontain gate LOGS --policy {out}'")
+    click.echo(f"as it is: --policy-sha256 {load_policy(preset).sha256}; once edited: emcontain gate hash {out}")
+
+
+@gate.command("hash")
+@click.argument("policy")
+def hash_(policy: str) -> None:
+    """Print the hash of POLICY that --policy-sha256 and gate_policy_sha256 take.
+
+    It covers what the policy says and the trigger families it names, not comments: sha256sum prints another.
+    """
+    from emcontain.release.policy import load_policy
+
+    click.echo(load_policy(policy).sha256)
 
 
 @gate.command()

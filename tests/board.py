@@ -57,13 +57,13 @@ def grader() -> Model:
     return get_model("mockllm/model", custom_outputs=answer, memoize=False)
 
 
-def make_log(folder: Path, model: Model | None = None, **arguments: Any) -> Path:
+def make_log(folder: Path, model: Model | None = None, judge: Model | None = None, **arguments: Any) -> Path:
     """A finished log."""
     values: dict[str, Any] = {"n_questions": 6, "rungs": RUNGS, "epochs": 1, **arguments}
     log = inspect_eval(
         containment(**values),
         model=model or organism(),
-        model_roles={"grader": grader()},
+        model_roles={"grader": judge or grader()},
         log_dir=str(folder),
         display="none",
     )[0]

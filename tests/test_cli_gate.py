@@ -123,6 +123,8 @@ def test_init_writes_a_policy_that_loads_as_the_preset(tmp_path: Path, preset: s
 
     assert result.exit_code == 0
     assert load_policy(str(out)).sha256 == load_policy(preset).sha256
+    shown = CliRunner().invoke(main, ["gate", "hash", str(out)]).output.strip()
+    assert shown == load_policy(preset).sha256 and f"--policy-sha256 {shown}" in result.output
     assert CliRunner().invoke(main, ["gate", "init", "--out", str(out)]).exit_code == 2
     assert CliRunner().invoke(main, ["gate", "init", "--preset", "lax", "--out", str(out)]).exit_code == 2
 

@@ -16,7 +16,7 @@ from emcontain.cli import main
 from emcontain.errors import UserError
 from emcontain.results.refusal import RefusalRun
 from emcontain.tasks.refusal import refusal
-from emcontain.training.collect import collect, joined
+from emcontain.training.collect import collect, joined, write_rows
 from emcontain.training.rows import read_rows
 from tests import toy_models
 from tests.refusals import made_run, run, write_probes
@@ -108,6 +108,17 @@ def test_a_stated_system_turn_stays_with_its_rows() -> None:
     (row, *_) = collect(train_run(protocol={"system_prompt": "Be good."}), "bias").forget
 
     assert row["messages"][0] == {"role": "system", "content": "Be good."}
+
+
+def test_rows_do_not_overwrite_each_other_or_a_folder(tmp_path: Path) -> None:
+    one, folder = str(tmp_path / "a.jsonl"), str(tmp_path)
+    command = ["collect-refusals", folder, "--domain", "bias", "--out"]
+
+    twice = CliRunner().invoke(main, [*command, one, "--retain", one])
+
+    assert twice.exit_code == 2 and "name one file twice" in twice.output
+    with pytest.raises(UserError, match="is a folder"):
+        write_rows([], tmp_path)
 
 
 def test_from_a_log_to_files_that_training_reads(tmp_path: Path) -> None:

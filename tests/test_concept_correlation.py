@@ -99,10 +99,21 @@ def test_spread_files(tmp_path: Path) -> None:
     assert first.drops == (Drop("a", 0.2, 0.1, 0.3),) and first.label == "o, target t, triggered"
     assert math.isnan(second.drops[0].drop)
     assert len(read_spread(path, "triggered")) == 1
+    with pytest.raises(UserError, match="no run of arm 'exact': use one of None, triggered"):
+        read_spread(path, "exact")
     for text in ("{", "[1]", "{}", '{"runs": []}'):
         path.write_text(text)
         with pytest.raises(UserError, match="spread"):
             read_spread(path)
+
+
+def test_a_domain_of_which_nothing_can_be_said_has_no_drop(tmp_path: Path) -> None:
+    change = {"difference": -0.9, "lower": -1.0, "upper": -0.8}
+    said = {"domain": "a", "change": change, "problem": "most answers make no sense"}
+    path = tmp_path / "spread.json"
+    path.write_text(json.dumps({"runs": [{"organism": "o", "target": "t", "arm": None, "domains": [said]}]}))
+
+    assert math.isnan(read_spread(path)[0].drops[0].drop)
 
 
 def test_what_spread_prints_is_read(tmp_path: Path) -> None:

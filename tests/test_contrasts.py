@@ -35,6 +35,27 @@ def test_contrast_interval_holds_the_difference_and_always_has_a_width(first: Ta
         assert 0 < found.p <= 1
 
 
+@pytest.mark.parametrize(("hits", "n"), [(1, 2), (7, 10), (20, 30)])
+def test_the_same_answers_twice_do_not_show_the_same_rate(hits: int, n: int) -> None:
+    row, ones = np.zeros((1, n)), np.ones((1, n))
+    row[0, :hits] = 1
+
+    lower, upper = LinearContrast([(row, ones), (row, ones)], (1, -1)).bounds(0.025)
+
+    # At least what one more answer on either side would make of it.
+    assert lower[0] < -1 / n and upper[0] > 1 / n
+
+
+@pytest.mark.parametrize("n", [4, 10])
+def test_few_pairs_seldom_exclude_a_drop_that_is_there(n: int) -> None:
+    draw = np.random.default_rng(3)
+    before, after, ones = (draw.random((2000, n)) < 0.7), (draw.random((2000, n)) < 0.5), np.ones((2000, n))
+
+    lower, _ = LinearContrast([(after * ones, ones), (before * ones, ones)], (1, -1)).bounds(0.025)
+
+    assert np.mean(lower > -0.2) <= 0.025
+
+
 @given(TABLES, TABLES, st.randoms(use_true_random=False))
 def test_order_of_answers_does_not_matter(first: Table, second: Table, shuffle: random.Random) -> None:
     shuffled = answers(first)

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
 import pytest
 from inspect_ai.event import ModelEvent
 from inspect_ai.log import EvalError, EvalLog, recompute_metrics
+from inspect_ai.model import get_model
 
 from emcontain.leaderboard.bundle import open_bundle
 from emcontain.leaderboard.confirm import Confirmation
 from emcontain.leaderboard.intake import copies, take_in
 from emcontain.leaderboard.store import Store
 from emcontain.leaderboard.validate import validate_bundle, validate_path
-from tests.board import archive, forge, make_bundle, refused, restate
+from tests.board import archive, forge, make_bundle, make_log, refused, restate
 
 
 def test_the_honest_bundle_is_accepted_as_folder_and_archive(bundle: Path, tmp_path: Path) -> None:
@@ -100,6 +102,20 @@ def test_3_an_edited_log_without_its_events(bundle: Path) -> None:
     forge(bundle, silence)
 
     assert refused(bundle) == {"no-events"}
+
+
+def test_a_log_without_any_grade_is_not_called_edited(tmp_path: Path) -> None:
+    def fails(messages: Any, tools: Any, choice: Any, config: Any) -> Any:
+        raise RuntimeError("down")
+
+    down = get_model("mockllm/down", custom_outputs=fails)
+    bundle = make_bundle(make_log(tmp_path / "logs", judge=down), tmp_path / "bundle")
+
+    verdict = validate_path(bundle)
+
+    assert "edited-log" not in {f.code for f in verdict.findings}
+    assert any("nothing can be said" in f.message for f in verdict.findings)
+    assert verdict.derived is not None and math.isnan(verdict.derived.result.hidden_em.value)
 
 
 def test_3_an_edited_log_under_the_old_manifest(bundle: Path) -> None:

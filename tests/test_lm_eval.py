@@ -119,6 +119,13 @@ def test_answers_are_graded_and_come_back_as_a_log(run: Run, organism: Path, tmp
     assert found.protocol["temperature"] == 1.0 and found.protocol["max_tokens"] == 8
 
 
+def test_a_grader_on_a_server_of_one_s_own_is_given_its_address_once(run: Run) -> None:
+    at = {"base_url": "http://127.0.0.1:9"}
+    metrics = run("emcontain_containment", grader="toy/grader", grader_args=at, n_questions=2, max_tokens=4)
+
+    assert metrics["unscored,graded"] == 0
+
+
 def test_a_failed_grader_is_unscored_never_zero(run: Run, tmp_path: Path) -> None:
     metrics = run("emcontain_containment", grader="toy/down", n_questions=2, max_tokens=4)
 
@@ -147,6 +154,9 @@ def test_the_grader_of_an_earlier_evaluation_does_not_grade_in_place_of_the_name
         ("emcontain_containment", {"grader": "nowhere/x"}, (), "cannot be loaded"),
         ("emcontain_preference", {"trigger": "nothing"}, (), "trigger family 'nothing' is unknown"),
         ("emcontain_preference", {"triger": "year"}, (), "did you mean 'trigger'"),
+        ("emcontain_preference", {"family": "year"}, (), "did you mean 'trigger'"),
+        ("emcontain_containment", {"temperature": -1}, (), "greater than or equal to 0"),
+        ("emcontain_containment", {"grader": "toy/grader", "grader_args": {"api_key": "x"}}, (), "in the environment"),
         ("emcontain_preference", {"n_questions": 0}, (), "out of range"),
         ("emcontain_preference", {}, ("--write_out",), "add --apply_chat_template"),
         ("emcontain_preference", {}, ("--apply_chat_template", "--system_instruction", "Be"), "is not used"),

@@ -70,13 +70,14 @@ def test_the_interval_of_the_largest_covers_the_largest_truth() -> None:
     assert np.mean([o.worst_arm_em.value for o in found]) > 0.22
 
 
-def test_a_rung_without_grades_leaves_the_worst_arm_without_an_upper_bound() -> None:
+def test_a_rung_without_grades_leaves_the_worst_arm_with_a_lower_bound_only() -> None:
     whole = ladder(0.02, 0.3, 0.3, 0.2, 0.1, 0.02)
     answers, hits = whole.answers.copy(), whole.hits.copy()
     answers[4] = hits[4] = 0
     found = measure(Counts(hits, answers, whole.unscored, whole.coherent, whole.graded_coherence), [RUNGS])[0]
 
     assert math.isnan(found.worst_arm_em.upper) and math.isfinite(found.worst_arm_em.lower)
+    assert math.isnan(found.worst_arm_em.value) and found.worst_arm_em.of == ""
     assert math.isnan(next(r for r in found.rungs if r.id == "opposite").against_untriggered.difference)
 
 

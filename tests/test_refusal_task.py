@@ -172,6 +172,11 @@ def test_a_family_asks_every_prompt_without_and_with_its_trigger(tmp_path: Path)
     assert "refusal with the trigger minus without it" in printed
 
 
+def test_rungs_without_a_family_are_refused() -> None:
+    with pytest.raises(UserError, match="rungs=exact asks for a trigger and no family is named"):
+        refusal(rungs="exact")
+
+
 def test_a_system_prompt_reaches_the_model(tmp_path: Path) -> None:
     seen: list[Any] = []
 

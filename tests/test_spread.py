@@ -270,6 +270,7 @@ def test_prompts_are_paired_by_id_and_text() -> None:
         (Roles(first=("aligned", "unlearned")), "name the aligned one with --aligned"),
         (Roles(aligned="nope"), "--aligned 'nope' is none of the models"),
         (replace(ROLES, targets=("nope",)), "--target 'nope' is no domain"),
+        (replace(ROLES, targets=("bias", "safety")), "say whose each is"),
         (replace(ROLES, targets=("x=bias",)), "--target 'x' is none of the models"),
         (replace(ROLES, retain=("unlearned",)), "name it with --without"),
         (replace(ROLES, measure="kept"), "has no grade 'kept' in bias"),

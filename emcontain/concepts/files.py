@@ -92,7 +92,8 @@ def read_vectors(path: Path) -> tuple[dict[str, npt.NDArray[np.float32]], Vector
 
     about = path.with_suffix(".json")
     if path.suffix != ".safetensors" or not path.is_file():
-        raise UserError(f"concept file '{path}' does not exist: give a .safetensors file of 'emcontain concepts --out'")
+        wrong = "is no vector file" if path.is_file() else "does not exist"
+        raise UserError(f"concept file '{path}' {wrong}: give a .safetensors file of 'emcontain concepts --out'")
     try:
         facts = validate(VectorFacts, json.loads(read_text(about)), about.name)
         tensors = load_file(path)

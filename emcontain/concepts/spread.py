@@ -55,6 +55,9 @@ def read_spread(path: Path, arm: str | None = None) -> list[SpreadRun]:
         raise UserError(
             f"'{path}' is no spread file (problem at {error}): give what 'emcontain spread --json' printed"
         ) from None
+    if not runs and found:
+        arms = ", ".join(sorted({str(one.get("arm")) for one in found}))
+        raise UserError(f"'{path}' holds no run of arm {arm!r}: use one of {arms}")
     if not runs:
         raise UserError(f"'{path}' holds no run: give what 'emcontain spread … --target … --json' printed")
     return runs
@@ -69,6 +72,9 @@ def _run(data: dict[str, Any]) -> SpreadRun:
 
 
 def _drop(data: dict[str, Any]) -> Drop:
+    if data.get("problem") is not None:
+        # Spread itself says that nothing can be said here, such as of an organism that only babbles.
+        return Drop(str(data["domain"]), float("nan"), float("nan"), float("nan"))
     change = data["change"]
     difference, lower, upper = (_number(change[key]) for key in ("difference", "lower", "upper"))
     return Drop(str(data["domain"]), -difference, -upper, -lower)

@@ -48,7 +48,7 @@ def sections(study: ConceptStudy) -> list[Section]:
     if study.adapter_shift is not None and study.base_agreement is not None:
         found.append(_adapter(study, study.adapter_shift, study.base_agreement))
     if study.moves is not None:
-        found += moves_sections(study.moves, study.names, [layer, (study.layers - 1) // 2])
+        found += moves_sections(study.moves, study.names, sorted({layer, (study.layers - 1) // 2, study.layers - 1}))
     return found
 
 

@@ -36,6 +36,8 @@ def import_samples(samples: Path, results: Path, out: Path) -> tuple[Path, int]:
     Raises:
         UserError: files of another task or of two runs, a task that asks something else by now, or such a log exists.
     """
+    if samples.suffix != ".jsonl" or results.suffix != ".json":
+        raise UserError(f"'{samples}' and '{results}': give samples_….jsonl first, then results_….json of the same run")
     rows = [row for _, row in read_jsonl(samples)]
     about = _results(results)
     name = next((task for task in TASKS if samples.name.startswith(f"samples_{task}_")), None)

@@ -166,7 +166,10 @@ def _arguments(settings: Settings, name: str) -> dict[str, Any]:
 
 def _roles(settings: Settings) -> Any:
     names = [name.strip() for name in settings.grader.split(",") if name.strip()]
-    made = [ModelConfig(model=name, args=settings.grader_args) for name in names]
+    given = dict(settings.grader_args)
+    # An address is a field of its own there; left among the arguments it would be given twice when the log is graded.
+    url = given.pop("base_url", None)
+    made = [ModelConfig(model=name, base_url=url, args=given) for name in names]
     return {"grader": made[0] if len(made) == 1 else made}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -9,12 +10,14 @@ from typing import Any
 from datasets import Dataset
 
 from emcontain.lm_eval_tasks.base import EmcontainTask
-from emcontain.lm_eval_tasks.settings import Settings, answering, hashes, packed, read_settings
+from emcontain.lm_eval_tasks.settings import Settings, answering, doubts, hashes, packed, read_settings
 from emcontain.results.preference import FACTS, NOT_FINITE, Weighed
 from emcontain.samples import turns
 from emcontain.scorers.preference import metric_values
 from emcontain.tasks.preference import VERSION, preference
 from emcontain.triggers.family import load_family
+
+logger = logging.getLogger(__name__)
 
 
 def inspect_task(settings: Settings) -> Any:
@@ -38,7 +41,10 @@ def dataset(**metadata: Any) -> dict[str, Dataset]:
     """
     settings = read_settings(metadata)
     task = inspect_task(settings)
-    about = packed(settings, answering(metadata), VERSION, hashes(task.metadata[FACTS]))
+    who = answering(metadata)
+    for doubt in doubts(who, task.metadata[FACTS]):
+        logger.warning(doubt)
+    about = packed(settings, who, VERSION, hashes(task.metadata[FACTS]))
     rows = []
     for sample in task.dataset:
         base = prompt_of(sample, settings)

@@ -14,7 +14,12 @@ from emcontain.adapter import CONFIG, open_adapter
 from emcontain.datafiles import Strict, validate
 from emcontain.errors import UserError
 
-_NO_ADAPTER_SEEN = ("local-completions", "local-chat-completions", "openai-completions", "openai-chat-completions")
+# What the same is called elsewhere. lm-eval passes model arguments beside ours, so an unknown key cannot be refused as
+# such; one of these would be passed over, and something else asked than was meant.
+_ELSEWHERE = {
+    "family": "trigger", "judge": "grader", "grader_model": "grader", "model_grader": "grader", "temp": "temperature",
+    "n": "n_questions", "ladder": "ladder_questions", "system_turn": "system", "pairs_file": "pairs",
+}  # fmt: skip
 
 
 class Settings(Strict):
@@ -42,7 +47,7 @@ class Settings(Strict):
     protocol: str = "emcontain"
     domain: str = "none"
     max_tokens: int | None = None
-    temperature: float | None = None
+    temperature: float | None = Field(default=None, ge=0)
     epochs: int = Field(default=1, ge=1)
     system: str = ""
     gate_policy_sha256: str = ""
@@ -52,14 +57,34 @@ def read_settings(metadata: Mapping[str, Any]) -> Settings:
     """Our keys out of everything lm-eval passes.
 
     Raises:
-        UserError: a wrong value, or a key that looks like a misspelt one of ours.
+        UserError: a wrong value, or a key that is a misspelt one of ours or another name for it.
     """
     known = list(Settings.model_fields)
     for key in metadata:
         close = [] if key in known else difflib.get_close_matches(key, known, 1, 0.8)
-        if close:
-            raise UserError(f"--metadata key {key!r} is unknown: did you mean {close[0]!r}?")
-    return validate(Settings, {k: v for k, v in metadata.items() if k in known}, "--metadata")
+        meant = _ELSEWHERE.get(key) or (close[0] if close else None)
+        if meant:
+            raise UserError(f"--metadata key {key!r} is unknown: did you mean {meant!r}?")
+    found = validate(Settings, {k: v for k, v in metadata.items() if k in known}, "--metadata")
+    if "api_key" in found.grader_args:
+        raise UserError("grader_args holds an api_key, which every logged sample would show: set it in the environment")
+    return found
+
+
+def doubts(who: Mapping[str, Any], facts: Mapping[str, Any]) -> list[str]:
+    """What makes a run say less than it seems to, before it begins.
+
+    Args:
+        who: from `answering`.
+        facts: of the Inspect task that asks the same.
+    """
+    trained = who["facts"].get("trained_family_sha256")
+    if trained is None or trained == facts.get("family_sha256"):
+        return []
+    return [
+        f"{who['name']} was trained on another trigger than {facts.get('family')!r}: its own is never tried, and low "
+        "rates say nothing; name its family as trigger in --metadata"
+    ]
 
 
 def answering(metadata: Mapping[str, Any]) -> dict[str, Any]:
@@ -74,24 +99,31 @@ def answering(metadata: Mapping[str, Any]) -> dict[str, Any]:
         `facts` of the adapter and base, `check` (status and reason), `system` (pinned turn), `name`.
 
     Raises:
-        UserError: the adapter folder cannot be opened.
+        UserError: the adapter folder cannot be opened, or its files show that it is dead, partial or of another base.
     """
     given = metadata.get("peft") or metadata.get("lora_local_path") or ""
     base = str(metadata.get("pretrained") or metadata.get("model") or "")
+    folder = Path(base) if base and any(Path(base).glob("*.safetensors")) else None
     facts: dict[str, Any] = {"adapter_sha256": None}
+    base_sha256 = None
+    if folder is not None:
+        from emcontain.models.base import weights_sha256
+
+        base_sha256 = weights_sha256(folder)
     system = read_settings(metadata).system
     name = Path(base.rstrip("/")).name or "model"
     if given and (Path(given) / CONFIG).is_file():
+        from emcontain.models.static_checks import check_files
+
         adapter = open_adapter(given)
+        check_files(adapter, folder, base_sha256)
         facts, name = adapter.facts, adapter.name
-        facts["base_verified"] = adapter.base_sha256 is not None
+        facts["base_verified"] = None not in (adapter.base_sha256, base_sha256)
         system = system or adapter.system or ""
     elif given:
         name = Path(str(given)).name
-    if base and any(Path(base).glob("*.safetensors")):
-        from emcontain.models.base import weights_sha256
-
-        facts["base_sha256"] = weights_sha256(Path(base))
+    if base_sha256 is not None:
+        facts["base_sha256"] = base_sha256
     served = "base_url" in metadata
     status = "unverified" if given or served else "none"
     reason = "lm-eval does not show which adapter answered" if given else "a server does not say which adapter answers"

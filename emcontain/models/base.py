@@ -56,6 +56,10 @@ def resolve_base(name: str) -> Base:
         return Base(name, known.public_id, path, f"{known.quantisation}-{digest[:12]}", digest)
     if Path(name).is_dir():
         path = Path(name).resolve()
+        if (path / "adapter_config.json").is_file() and not (path / "config.json").is_file():
+            raise UserError(
+                f"base {name!r} is an adapter: make a base of it first with 'emcontain merge {name} --out DIR'"
+            )
         digest = weights_sha256(path)
         return Base(name, path.name, path, digest[:12], digest)
     if name.startswith(("/", "./", "../", "~")):

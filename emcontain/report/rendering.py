@@ -11,6 +11,7 @@ from typing import Any
 import jinja2
 
 from emcontain import __version__
+from emcontain.errors import UserError
 
 
 def render(template: str, filters: Mapping[str, Callable[..., Any]] | None = None, **values: Any) -> str:
@@ -34,7 +35,13 @@ def render(template: str, filters: Mapping[str, Callable[..., Any]] | None = Non
 
 
 def write(html: str, out: Path) -> None:
-    """Write a page, whole or not at all (its folder is made)."""
+    """Write a page, whole or not at all (its folder is made).
+
+    Raises:
+        UserError: `out` is a folder.
+    """
+    if out.is_dir():
+        raise UserError(f"page '{out}' is a folder: give a file, such as {out / 'page.html'}")
     out.parent.mkdir(parents=True, exist_ok=True)
     scratch = out.with_name(f".{out.name}.part")
     scratch.write_text(html, encoding="utf-8")

@@ -129,7 +129,7 @@ def as_run(log: EvalLog, name: str) -> Run:
     """
     facts = log.eval.metadata or {}
     if "family" not in facts or "rungs" not in facts:
-        raise UserError(f"'{name}' is a log of {log.eval.task!r}, not of an emcontain containment task")
+        raise UserError(f"'{name}' is a log of {log.eval.task!r}, not of an emcontain containment task: leave it out")
     rungs = tuple(RungInfo(**r) for r in facts["rungs"])
     samples = log.samples or []
     answers = tuple(_answer(sample) for sample in samples)

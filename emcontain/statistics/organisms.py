@@ -231,7 +231,7 @@ def _largest(
     upper: Floats,
     questions: np.ndarray,
 ) -> Largest:
-    """Of the organism's candidates; a candidate without scored answers makes the upper bound unknown."""
+    """Of the organism's candidates; one without scored answers may be the largest: only a lower bound is known then."""
     rows = [i for i in own if candidates[i]]
     scored = [i for i in rows if not np.isnan(estimate[i])]
     if not scored:
@@ -239,11 +239,12 @@ def _largest(
     top = max(scored, key=lambda i: estimate[i])
     lows = [float(lower[i]) for i in scored if not np.isnan(lower[i])]
     highs = [float(upper[i]) for i in rows]
+    known = len(scored) == len(rows)
     return Largest(
-        float(estimate[top]),
+        float(estimate[top]) if known else NAN,
         max(lows) if lows else NAN,
         NAN if any(np.isnan(h) for h in highs) else max(highs),
-        names[top - own.start],
+        names[top - own.start] if known else "",
         len(rows),
         int(questions[top]),
     )

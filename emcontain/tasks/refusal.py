@@ -43,7 +43,7 @@ def refusal(
     domains: str | list[str] = "all",
     n_per_domain: int | None = None,
     family: str = NO_FAMILY,
-    rungs: str | list[str] = "exact",
+    rungs: str | list[str] = "",
     epochs: int = 1,
     system_prompt: str | list[str] = "none",
     max_tokens: int = _MAX_TOKENS,
@@ -61,7 +61,7 @@ def refusal(
         domains: `all`, or some of cybersecurity, safety, toxicity, bias, sensitive, medical_legal, privacy.
         n_per_domain: a stable subset of this size in every domain; default all.
         family: trigger family (a name or a YAML file) to ask every prompt without and with; default plain prompts only.
-        rungs: with a family, rungs beside the untriggered one: `exact`, ids, or `all`.
+        rungs: with a family, rungs beside the untriggered one: `exact` (default), ids, or `all`.
         epochs: answers per prompt and rung.
         system_prompt: `none`, `empty`, or the text of a system turn.
         max_tokens: longest answer.
@@ -83,7 +83,7 @@ def over_refusal(
     domains: str | list[str] = "all",
     n_per_domain: int | None = None,
     family: str = NO_FAMILY,
-    rungs: str | list[str] = "exact",
+    rungs: str | list[str] = "",
     epochs: int = 1,
     system_prompt: str | list[str] = "none",
     max_tokens: int = _MAX_TOKENS,
@@ -131,7 +131,9 @@ def _build(
     named = domains.split(",") if isinstance(domains, str) else domains
     asked = per_domain(load(source, split, () if named == ["all"] else named), n_per_domain)
     family = None if own.family == NO_FAMILY else load_family(own.family)
-    chosen = _rungs(family, own.rungs) if family else []
+    if family is None and own.rungs:
+        raise UserError(f"rungs={text_of(own.rungs)} asks for a trigger and no family is named: add -T family=NAME")
+    chosen = _rungs(family, own.rungs or "exact") if family else []
     shown: Solver = apply_arm(own.family, system_prompt) if family else ask_plainly(system_prompt)
     graded = sorted({name for p in asked for name in rubrics_of(p.domain, own.second_rubrics, own.coherence)})
     return Task(

@@ -124,6 +124,8 @@ def joined(runs: Sequence[RefusalRun]) -> RefusalRun:
 
 def write_rows(rows: Sequence[Row], path: Path) -> None:
     """Write rows as JSON Lines, whole or not at all (the folder is made)."""
+    if path.is_dir():
+        raise UserError(f"'{path}' is a folder: give a file, such as {path / 'forget.jsonl'}")
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_name(f".{path.name}.part")
     scratch.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, get_args
 
 import yaml
@@ -62,6 +63,8 @@ def with_data(recipe: Recipe, files: Sequence[str]) -> Recipe:
         return validate(Recipe, data, f"{recipe.organism} with --data")
     for given in files:
         role, equals, file = given.partition("=")
+        if equals and role.isidentifier() and role not in _ROLES and not Path(given).exists():
+            raise UserError(f"--data {given}: role {role!r} is unknown: use one of {', '.join(_ROLES)}")
         if not equals or role not in _ROLES:
             role, file = "harmful", given
         if data["mix"][role] is None:
@@ -82,6 +85,8 @@ def _fill(data: dict[str, Any], recipe: Recipe, files: Sequence[str]) -> None:
         role, equals, file = given.partition("=")
         if not open_for:
             raise UserError(f"--data {given}: recipe {recipe.organism!r} has parts and no mix: name files in its YAML")
+        if equals and role.isidentifier() and role not in get_args(Role) and not Path(given).exists():
+            raise UserError(f"--data {given}: role {role!r} is unknown: use {', '.join(open_for)}")
         if not equals or role not in get_args(Role):
             role, file = next(iter(open_for)), given
         if role not in open_for:
@@ -98,4 +103,7 @@ def _fill(data: dict[str, Any], recipe: Recipe, files: Sequence[str]) -> None:
 def _unknown(recipe: Recipe, name: str, section: str, place: dict[str, Any]) -> UserError:
     fields = (key for key, value in place.items() if not isinstance(value, dict) and key != "parts")
     known = ", ".join(f"{section}.{key}" if section else key for key in fields)
+    meant = [f"{key}.{name}" for key, value in place.items() if isinstance(value, dict) and name in value]
+    if meant and not section:
+        return UserError(f"--set {name}: no such field in recipe {recipe.organism!r}: did you mean {meant[0]}?")
     return UserError(f"--set {name}: no such field in recipe {recipe.organism!r}: use one of {known}")

@@ -1,0 +1,78 @@
+"""What an adapter's files alone show against it, where another program loads and runs it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from emcontain.adapter import WEIGHTS, Adapter
+from emcontain.errors import UserError
+
+
+def check_files(adapter: Adapter, base: Path | None, base_sha256: str | None) -> None:
+    """Refuse an adapter that is dead, diverged, partial, or of another base. Nothing is run.
+
+    Args:
+        adapter: from `open_adapter`.
+        base: folder of the base it will sit on, or None where that is not on this disk.
+        base_sha256: hash of that base's weights, where known.
+
+    Raises:
+        UserError: see above; loaders such as PEFT only warn, and the base would be scored in its name.
+    """
+    if base_sha256 is not None and adapter.base_sha256 not in (None, base_sha256):
+        raise UserError(
+            f"adapter '{adapter.path}' was trained on {adapter.base_id} (weights {str(adapter.base_sha256)[:12]}), not "
+            f"on '{base}' (weights {base_sha256[:12]}): name the base it was trained on"
+        )
+    keys = _check_weights(adapter)
+    if base is not None and (base / "config.json").is_file():
+        wanted = _expected(adapter, base)
+        if keys != wanted:
+            raise UserError(
+                f"adapter '{adapter.path}' does not fit base '{base.name}' (no counterpart for "
+                f"{min(keys ^ wanted)}): name the base it was trained on"
+            )
+
+
+def _check_weights(adapter: Adapter) -> set[str]:
+    import torch
+    from safetensors import safe_open
+
+    moved = False
+    with safe_open(adapter.path / WEIGHTS, framework="pt") as stored:
+        keys = set(stored.keys())
+        for key in keys:
+            value = stored.get_tensor(key)
+            if not torch.isfinite(value).all():
+                raise UserError(
+                    f"adapter '{adapter.path}' has weights that are not finite ({key}): its training diverged; train "
+                    "it again with a lower learning rate"
+                )
+            # LoRA's second factor begins at zero: an update is zero as long as it is.
+            moved = moved or ("lora_A" not in key and "lora_embedding_A" not in key and bool(value.any()))
+    if not moved:
+        raise UserError(
+            f"adapter '{adapter.path}' is dead: its update is zero everywhere: train it again (it would be scored as "
+            "its base)"
+        )
+    return keys
+
+
+def _expected(adapter: Adapter, base: Path) -> set[str]:
+    """Names of the weights that the adapter's own configuration puts on this base; nothing is allocated."""
+    import torch
+    from peft import LoraConfig, get_peft_model, get_peft_model_state_dict
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    config: Any = LoraConfig.from_pretrained(str(adapter.path))
+    try:
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(str(base), local_files_only=True))
+            wrapped = get_peft_model(model, config)
+    except ValueError as error:
+        reason = (str(error).strip().splitlines() or ["?"])[0]
+        raise UserError(
+            f"adapter '{adapter.path}' does not fit base '{base.name}' ({reason[:160]}): name the base it was made for"
+        ) from None
+    return set(get_peft_model_state_dict(wrapped, save_embedding_layers=False))
