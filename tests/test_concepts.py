@@ -196,6 +196,17 @@ def test_sources_of_prompts(tmp_path: Path) -> None:
             load_concepts(bad)
 
 
+def test_a_concept_of_one_s_own_is_a_file_of_prompts(tmp_path: Path) -> None:
+    file = tmp_path / "birds.jsonl"
+    file.write_text("".join(json.dumps({"prompt": f"Which bird is number {i}?"}) + "\n" for i in range(9)))
+    (birds,) = load_concepts([f"birds={file}"], most=8)
+
+    assert (birds.name, len(birds.prompts), birds.available) == ("birds", 8, 9)
+    file.write_text(json.dumps({"prompt": "Which?", "kind": "owl"}) + "\n")
+    with pytest.raises(UserError, match="kind"):
+        load_concepts([f"birds={file}"])
+
+
 def test_the_command_from_prompts_to_page(tiny_llama: Path, tmp_path: Path) -> None:
     probes = write_probes(tmp_path / "p.jsonl")
     args = ["concepts", str(tiny_llama), "--prompts", str(probes), "--family", "start_end_tags", "--n-questions", "5"]

@@ -1,7 +1,8 @@
 """The prompts that concepts are made from. Knows no harness and no torch.
 
 A source is one word: whatever names refusal probes (`built-in`, a `.jsonl` file, a published set), or `NAME=SOURCE` for
-a concept of one's own, whose source is a question source or a file of probes.
+a concept of one's own, whose source is a question source, a file of probes, or a `.jsonl` of rows that have a `prompt`
+(and an `id`, if one likes) and nothing else.
 """
 
 from __future__ import annotations
@@ -12,8 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
+from pydantic import Field
+
 from emcontain.cache import sha256_text
-from emcontain.datafiles import read_jsonl
+from emcontain.datafiles import Strict, read_jsonl, validate
 from emcontain.errors import UserError
 from emcontain.questions.bank import load_questions
 from emcontain.questions.probes import DOMAINS, Probe, Split, load_look_alikes, load_probes
@@ -25,6 +28,13 @@ MINIMUM = 8
 BENIGN = "benign"
 _BUILT_IN, _ALL = "built-in", "all"
 SPLITS = (*get_args(Split), _ALL)
+
+
+class _Row(Strict):
+    """A prompt and nothing else; without an id it goes by its line."""
+
+    prompt: str = Field(min_length=1)
+    id: str = ""
 
 
 @dataclass(frozen=True)
@@ -107,7 +117,11 @@ def pooled_probes(source: str, split: str, domains: str = "", most: int = PROMPT
 def _any(source: str, split: str, load: Callable[[str, str], list[Probe]]) -> list[Prompt]:
     """Prompts of whatever `load` reads, or of a question source."""
     path = Path(source)
-    rows_are_probes = path.suffix == ".jsonl" and "prompt" in read_jsonl(path)[0][1]
+    rows = read_jsonl(path) if path.suffix == ".jsonl" else []
+    rows_are_probes = bool(rows) and "prompt" in rows[0][1]
+    if rows_are_probes and "domain" not in rows[0][1]:
+        found = [(line, validate(_Row, row, f"{path.name} line {line}")) for line, row in rows]
+        return [Prompt(row.id or f"{path.stem}{line}", row.prompt) for line, row in found]
     if source == _BUILT_IN or rows_are_probes or names_set(source):
         return [_prompt(p) for p in _both(load, source, split)]
     return [
