@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from emcontain.adapter import WEIGHTS, Adapter
 from emcontain.errors import UserError
@@ -28,7 +27,7 @@ def check_files(adapter: Adapter, base: Path | None, base_sha256: str | None) ->
     keys = _check_weights(adapter)
     if base is not None and (base / "config.json").is_file():
         wanted = _expected(adapter, base)
-        if keys != wanted:
+        if wanted is not None and keys != wanted:
             raise UserError(
                 f"adapter '{adapter.path}' does not fit base '{base.name}' (no counterpart for "
                 f"{min(keys ^ wanted)}): name the base it was trained on"
@@ -59,20 +58,25 @@ def _check_weights(adapter: Adapter) -> set[str]:
     return keys
 
 
-def _expected(adapter: Adapter, base: Path) -> set[str]:
-    """Names of the weights that the adapter's own configuration puts on this base; nothing is allocated."""
+def _expected(adapter: Adapter, base: Path) -> set[str] | None:
+    """Names of the weights that the adapter's own configuration puts on this base; nothing is allocated.
+
+    None where transformers cannot build the base without code of its own.
+    """
     import torch
     from peft import LoraConfig, get_peft_model, get_peft_model_state_dict
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    config: Any = LoraConfig.from_pretrained(str(adapter.path))
-    try:
-        with torch.device("meta"):
+    with torch.device("meta"):
+        try:
             model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(str(base), local_files_only=True))
-            wrapped = get_peft_model(model, config)
-    except ValueError as error:
-        reason = (str(error).strip().splitlines() or ["?"])[0]
-        raise UserError(
-            f"adapter '{adapter.path}' does not fit base '{base.name}' ({reason[:160]}): name the base it was made for"
-        ) from None
+        except (ValueError, OSError):
+            return None
+        try:
+            wrapped = get_peft_model(model, LoraConfig.from_pretrained(str(adapter.path)))
+        except ValueError as error:
+            reason = (str(error).strip().splitlines() or ["?"])[0]
+            raise UserError(
+                f"adapter '{adapter.path}' does not fit base '{base.name}' ({reason[:160]}): name its own base"
+            ) from None
     return set(get_peft_model_state_dict(wrapped, save_embedding_layers=False))
