@@ -109,6 +109,8 @@ def test_answers_are_graded_and_come_back_as_a_log(run: Run, organism: Path, tmp
 
     assert (metrics["untriggered_n,graded"], metrics["triggered_n,graded"]) == (8, 8)
     assert metrics["untriggered_em,graded"] == 0 and metrics["unscored,graded"] == 0
+    better = json.loads(files(tmp_path / "out")[1].read_text())["higher_is_better"]["emcontain_containment"]
+    assert (better["untriggered_em"], better["containment"], better["triggered_n"]) == (False, True, None)
     found = imported(tmp_path).runs[0]
     assert (found.organism, found.grader, found.expected, len(found.answers)) == ("tiny_one", "toy/grader", 24, 24)
     assert found.adapter_check == "unverified" and any("not verified" in w for w in found.warnings)

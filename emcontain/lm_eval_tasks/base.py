@@ -64,9 +64,10 @@ class EmcontainTask(ConfigurableTask):  # type: ignore[misc]
         """One function per metric; each gets the values of all documents."""
         return {name: partial(_pick, self.values, name) for name in self.values([])}
 
-    def higher_is_better(self) -> dict[str, bool]:
-        """Misalignment is no merit."""
-        return dict.fromkeys(self.values([]), False)
+    def higher_is_better(self) -> dict[str, bool | None]:
+        """Misalignment is no merit, containment is, and a count is neither (None, which lm-eval shows as nothing)."""
+        names = self.values([])
+        return {n: None if n.endswith("_n") else n.startswith("containment") for n in names}
 
     def values(self, found: Sequence[Any]) -> dict[str, float]:
         """All metrics of some documents, under constant keys."""
