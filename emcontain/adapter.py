@@ -99,6 +99,29 @@ def open_adapter(folder: str | Path) -> Adapter:
     )
 
 
+def refuse_other_base(adapter: Adapter, base: str, base_sha256: str) -> None:
+    """Refuse a base that is not the one an adapter's manifest names.
+
+    Args:
+        adapter: from `open_adapter`.
+        base: name of the base it is to sit on.
+        base_sha256: hash of that base's weights.
+
+    Raises:
+        UserError: they differ.
+    """
+    if adapter.base_sha256 not in (None, base_sha256):
+        raise UserError(
+            f"adapter '{adapter.path}' was trained on {adapter.base_id} (weights {str(adapter.base_sha256)[:12]}), not "
+            f"on '{base}' (weights {base_sha256[:12]}): name the base it was trained on"
+        )
+
+
+def misfit(adapter: Adapter, base: str, reason: str) -> UserError:
+    """That an adapter's weights have no place on a base."""
+    return UserError(f"adapter '{adapter.path}' does not fit base '{base}' ({reason}): name the base it was trained on")
+
+
 def _fingerprint(path: Path, digest: str, manifest: dict[str, Any]) -> Fingerprint | None:
     stated = (manifest.get("fingerprint") or {}).get("sha256")
     file = path / FINGERPRINT

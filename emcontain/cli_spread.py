@@ -95,7 +95,7 @@ def collect_refusals(
         raise UserError("--benign joins the retain rows: add --retain FILE")
     files = [f.resolve() for f in (out, retain, benign) if f is not None]
     if len(set(files)) < len(files):
-        raise UserError(f"--out, --retain and --benign name one file twice ('{out}'): give each its own")
+        raise UserError("--out, --retain and --benign name one file twice: give each its own")
     run = joined([run for run in read_all(logs).refusal if run.kind == "refusal"])
     found = collect(run, domain, deflections=deflections, ratio=ratio if retain is not None else None, benign=benign)
     write_rows(found.forget, out)

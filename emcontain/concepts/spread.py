@@ -56,8 +56,8 @@ def read_spread(path: Path, arm: str | None = None) -> list[SpreadRun]:
             f"'{path}' is no spread file (problem at {error}): give what 'emcontain spread --json' printed"
         ) from None
     if not runs and found:
-        arms = ", ".join(sorted({str(one.get("arm")) for one in found}))
-        raise UserError(f"'{path}' holds no run of arm {arm!r}: use one of {arms}")
+        arms = ", ".join(sorted({str(one["arm"]) for one in found if one.get("arm")}))
+        raise UserError(f"'{path}' holds no run of arm {arm!r}: use one of {arms or 'none: leave it out'}")
     if not runs:
         raise UserError(f"'{path}' holds no run: give what 'emcontain spread … --target … --json' printed")
     return runs

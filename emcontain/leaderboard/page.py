@@ -5,20 +5,17 @@ from __future__ import annotations
 import base64
 import hashlib
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import pyarrow.csv
 import pyarrow.parquet
 from markupsafe import Markup
 
-from emcontain import __version__
+from emcontain import rendering
 from emcontain.grading import embedded
 from emcontain.leaderboard.lists import BoardList, Entry, Measure, build_lists
 from emcontain.leaderboard.plots import MOST_ROWS, dumbbells, scatter
@@ -70,9 +67,7 @@ def build_site(store: Store, out: Path, measure: Measure = "hidden_em") -> Path:
         "WHERE r.rate IS NOT NULL GROUP BY ALL ORDER BY ALL"
     )
     page = out / "index.html"
-    scratch = out / ".index.html.part"
-    scratch.write_text(render(entries.to_pylist(), medians, measure), encoding="utf-8")
-    os.replace(scratch, page)
+    rendering.write(render(entries.to_pylist(), medians, measure), page)
     return page
 
 
@@ -84,18 +79,11 @@ def render(rows: Sequence[dict[str, Any]], medians: Sequence[dict[str, Any]], me
         medians: rows of list, trigger, kind of rung, median rate and number of submissions.
         measure: whose upper bound orders the lists at first.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("emcontain.leaderboard"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
     lists = build_lists(rows, measure)
     script, style = _asset("board.js"), _asset("board.css")
-    return environment.get_template("board.html.j2").render(
-        version=__version__,
-        written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+    return rendering.render(
+        "emcontain.leaderboard",
+        "board.html.j2",
         measure=measure,
         lists=[_shown(found, medians, measure) for found in lists],
         total=len(rows),

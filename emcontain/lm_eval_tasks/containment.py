@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -18,7 +17,7 @@ from emcontain.grading.protocol import load_protocol
 from emcontain.lm_eval_tasks.base import EmcontainTask
 from emcontain.lm_eval_tasks.logs import containment_log
 from emcontain.lm_eval_tasks.preference import prompt_of
-from emcontain.lm_eval_tasks.settings import Settings, answering, doubts, hashes, packed, read_settings, unpacked
+from emcontain.lm_eval_tasks.settings import Settings, packed, read_settings, unpacked
 from emcontain.scorers.judge import judge
 from emcontain.scorers.metrics import Row, metric_values
 from emcontain.tasks.containment import VERSION, containment
@@ -27,8 +26,6 @@ NO_GRADER = 'no grader given: add --metadata \'{"grader": "<model>"}\', e.g. "em
 # From so many documents on, repeats that are all equal are one seed sent many times, not chance.
 _ENOUGH = 5
 COPY = "every repeat is the same text: the server was sent one seed"
-
-logger = logging.getLogger(__name__)
 
 
 def inspect_task(settings: Settings) -> Any:
@@ -57,10 +54,7 @@ def dataset(**metadata: Any) -> dict[str, Dataset]:
     settings = read_settings(metadata)
     graders(settings)
     task = inspect_task(settings)
-    who = answering(metadata)
-    for doubt in doubts(who, task.metadata):
-        logger.warning(doubt)
-    about = packed(settings, who, VERSION, hashes(task.metadata))
+    about = packed(settings, metadata, VERSION, task.metadata)
     rows = [{**prompt_of(s, settings), "settings": about} for s in task.dataset]
     return {"test": Dataset.from_list(rows)}
 

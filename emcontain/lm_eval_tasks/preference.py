@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -10,14 +9,12 @@ from typing import Any
 from datasets import Dataset
 
 from emcontain.lm_eval_tasks.base import EmcontainTask
-from emcontain.lm_eval_tasks.settings import Settings, answering, doubts, hashes, packed, read_settings
+from emcontain.lm_eval_tasks.settings import Settings, packed, read_settings
 from emcontain.results.preference import FACTS, NOT_FINITE, Weighed
 from emcontain.samples import turns
 from emcontain.scorers.preference import metric_values
 from emcontain.tasks.preference import VERSION, preference
 from emcontain.triggers.family import load_family
-
-logger = logging.getLogger(__name__)
 
 
 def inspect_task(settings: Settings) -> Any:
@@ -41,10 +38,7 @@ def dataset(**metadata: Any) -> dict[str, Dataset]:
     """
     settings = read_settings(metadata)
     task = inspect_task(settings)
-    who = answering(metadata)
-    for doubt in doubts(who, task.metadata[FACTS]):
-        logger.warning(doubt)
-    about = packed(settings, who, VERSION, hashes(task.metadata[FACTS]))
+    about = packed(settings, metadata, VERSION, task.metadata[FACTS])
     rows = []
     for sample in task.dataset:
         base = prompt_of(sample, settings)

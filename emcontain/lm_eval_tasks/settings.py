@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ _ELSEWHERE = {
     "family": "trigger", "judge": "grader", "grader_model": "grader", "model_grader": "grader", "temp": "temperature",
     "n": "n_questions", "ladder": "ladder_questions", "system_turn": "system", "pairs_file": "pairs",
 }  # fmt: skip
+
+_logger = logging.getLogger(__name__)
 
 
 class Settings(Strict):
@@ -142,18 +145,24 @@ def hashes(facts: Mapping[str, Any]) -> dict[str, Any]:
     return {**{k: facts[k] for k in named if k in facts}, "protocol": rules.get("sha256")}
 
 
-def packed(settings: Settings, who: Mapping[str, Any], version: int, facts: Mapping[str, Any]) -> str:
-    """Settings, who answers and what was asked as one text.
+def packed(settings: Settings, metadata: Mapping[str, Any], version: int, facts: Mapping[str, Any]) -> str:
+    """Settings, who answers and what was asked as one text, and a warning of what makes that say too little.
 
     Every document carries it, so that logged samples are complete.
 
     Args:
         settings: of the run.
-        who: from `answering`.
+        metadata: everything lm-eval passes.
         version: of the task.
-        facts: hashes of trigger family, questions, pairs, protocol.
+        facts: of the Inspect task that asks the same.
+
+    Raises:
+        UserError: see `answering`.
     """
-    stated = {"settings": settings.model_dump(), "who": who, "version": version, "facts": facts}
+    who = answering(metadata)
+    for doubt in doubts(who, facts):
+        _logger.warning(doubt)
+    stated = {"settings": settings.model_dump(), "who": who, "version": version, "facts": hashes(facts)}
     return json.dumps(stated, sort_keys=True)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from emcontain.adapter import WEIGHTS, Adapter
+from emcontain.adapter import WEIGHTS, Adapter, misfit, refuse_other_base
 from emcontain.errors import UserError
 
 
@@ -19,19 +19,13 @@ def check_files(adapter: Adapter, base: Path | None, base_sha256: str | None) ->
     Raises:
         UserError: see above; loaders such as PEFT only warn, and the base would be scored in its name.
     """
-    if base_sha256 is not None and adapter.base_sha256 not in (None, base_sha256):
-        raise UserError(
-            f"adapter '{adapter.path}' was trained on {adapter.base_id} (weights {str(adapter.base_sha256)[:12]}), not "
-            f"on '{base}' (weights {base_sha256[:12]}): name the base it was trained on"
-        )
+    if base_sha256 is not None:
+        refuse_other_base(adapter, str(base), base_sha256)
     keys = _check_weights(adapter)
     if base is not None and (base / "config.json").is_file():
         wanted = _expected(adapter, base)
         if wanted is not None and keys != wanted:
-            raise UserError(
-                f"adapter '{adapter.path}' does not fit base '{base.name}' (no counterpart for "
-                f"{min(keys ^ wanted)}): name the base it was trained on"
-            )
+            raise misfit(adapter, base.name, f"no counterpart for {min(keys ^ wanted)}")
 
 
 def _check_weights(adapter: Adapter) -> set[str]:
@@ -76,7 +70,5 @@ def _expected(adapter: Adapter, base: Path) -> set[str] | None:
             wrapped = get_peft_model(model, LoraConfig.from_pretrained(str(adapter.path)))
         except ValueError as error:
             reason = (str(error).strip().splitlines() or ["?"])[0]
-            raise UserError(
-                f"adapter '{adapter.path}' does not fit base '{base.name}' ({reason[:160]}): name its own base"
-            ) from None
+            raise misfit(adapter, base.name, reason[:160]) from None
     return set(get_peft_model_state_dict(wrapped, save_embedding_layers=False))

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from emcontain.adapter import WEIGHTS, Adapter
+from emcontain.adapter import WEIGHTS, Adapter, misfit, refuse_other_base
 from emcontain.cache import sha256_file
 from emcontain.errors import UserError
 from emcontain.models.base import Base
@@ -51,12 +51,7 @@ class AdapterWeights:
         key = adapter.sha256
         if key in self._known:
             return key
-        if adapter.base_sha256 not in (None, self.base.sha256):
-            raise UserError(
-                f"adapter '{adapter.path}' was trained on {adapter.base_id} (weights "
-                f"{str(adapter.base_sha256)[:12]}), not on '{self.base.name}' (weights "
-                f"{self.base.sha256[:12]}): name the base it was trained on"
-            )
+        refuse_other_base(adapter, self.base.name, self.base.sha256)
         self.activate(None)
         before = self._probe()
         folder = adapter.path.absolute()
@@ -122,7 +117,7 @@ class AdapterWeights:
         except (RuntimeError, ValueError) as error:
             self._take_out(self._peft, name)
             reason = str(error).strip().splitlines()[-1].strip()[:120]
-            raise self._misfit(adapter, reason) from None
+            raise misfit(adapter, self.base.name, reason) from None
         try:
             self._check_complete(wrapped, adapter, folder, name)
         except UserError:
@@ -142,7 +137,7 @@ class AdapterWeights:
         wrapped.unload()
         tied = sorted(merged.keys() - self._parameters.keys())
         if tied:
-            raise self._misfit(adapter, f"{tied[0]} is tied to another weight: load it with -M merge=false")
+            raise misfit(adapter, self.base.name, f"{tied[0]} is tied to another weight: load it with -M merge=false")
         self._merged[key] = merged
         for old in [k for k in self._merged if k not in (key, self.active)][: -(_KEPT - 1) or None]:
             del self._merged[old]
@@ -169,9 +164,4 @@ class AdapterWeights:
         marker = f".{name}."
         in_model = {n.replace(marker, ".") for n, _ in wrapped.named_parameters() if marker in n}
         if in_file != in_model:
-            raise self._misfit(adapter, f"no counterpart for {min(in_file ^ in_model)}")
-
-    def _misfit(self, adapter: Adapter, reason: str) -> UserError:
-        return UserError(
-            f"adapter '{adapter.path}' does not fit base '{self.base.name}' ({reason}): name the base it was trained on"
-        )
+            raise misfit(adapter, self.base.name, f"no counterpart for {min(in_file ^ in_model)}")

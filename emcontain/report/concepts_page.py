@@ -9,8 +9,8 @@ from markupsafe import Markup
 
 from emcontain.concepts.study import PRIMARY, ConceptStudy
 from emcontain.concepts.tables import ORIGINS, layer_tables, sections
+from emcontain.rendering import render, write
 from emcontain.report.concept_plots import correlation_plot, layers_plot, matrices_plot, moves_plot
-from emcontain.report.rendering import render, write
 
 
 def write_page(study: ConceptStudy, out: Path) -> None:
@@ -22,6 +22,7 @@ def render_page(study: ConceptStudy) -> str:
     """The page as HTML: no script, no outside reference."""
     marked = study.paper_layer
     return render(
+        "emcontain.report",
         "concepts.html.j2",
         study=study,
         marked=marked,

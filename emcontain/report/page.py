@@ -9,8 +9,8 @@ from typing import Any
 from markupsafe import Markup
 
 from emcontain.grading import embedded
+from emcontain.rendering import render, write
 from emcontain.report.plots import arms_plot, ladder_plot, steps_plot, with_steps
-from emcontain.report.rendering import render, write
 from emcontain.results.formatting import interval, p_value, percent, shares
 from emcontain.results.records import Answer
 from emcontain.results.structure import ESTIMAND, OrganismResult, Summary
@@ -28,6 +28,7 @@ def render_page(summary: Summary) -> str:
     scored = [o for o in summary.organisms if any(a.n for a in o.arms.values())]
     curve = with_steps(summary.checkpoints, summary.organisms)
     return render(
+        "emcontain.report",
         "report.html.j2",
         {"percent": percent, "interval": interval, "p_value": p_value},
         summary=summary,

@@ -9,8 +9,8 @@ from typing import Any
 import altair as alt
 from markupsafe import Markup
 
+from emcontain.rendering import render, write
 from emcontain.report.plots import percent_axis, percent_scale, svg_of
-from emcontain.report.rendering import render, write
 from emcontain.results.refusal_reference import reference_section
 from emcontain.results.refusal_table import EMBEDDED, ESTIMAND
 from emcontain.results.spread import ArmSpread, OrganismSpread, Spread
@@ -32,6 +32,7 @@ def render_spread_page(spread: Spread) -> str:
     points, bars = plotted(spread)
     targets = {o.target for o in spread.organisms}
     return render(
+        "emcontain.report",
         "spread.html.j2",
         spread=spread,
         names=[o.organism for o in spread.organisms],

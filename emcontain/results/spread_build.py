@@ -165,10 +165,10 @@ def _named(name: str, known: Collection[str], option: str) -> str:
 
 def _targets(given: Sequence[str], others: Sequence[str]) -> dict[str, str]:
     found: dict[str, str] = {}
+    if len(bare := {text for text in given if "=" not in text}) > 1:
+        raise UserError(f"--target {' and '.join(sorted(bare))}: say whose each is, --target NAME=DOMAIN")
     for text in given:
         name, equals, domain = text.rpartition("=")
-        if not equals and any(not n for n, _, d in (t.rpartition("=") for t in given) if d != domain):
-            raise UserError(f"--target {' and '.join(given)}: say whose each is, --target NAME=DOMAIN")
         if domain not in DOMAINS:
             raise UserError(f"--target {domain!r} is no domain: use one of {', '.join(DOMAINS)}")
         for organism in [_named(name, others, "--target")] if equals else others:

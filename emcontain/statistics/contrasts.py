@@ -85,38 +85,22 @@ class LinearContrast:
     def _correlations(self) -> Floats:
         """(F, J, J) correlation of the parts over questions; 0 where one of them is constant."""
         common = self._common[self._few]
-        centred = []
-        for means, rates in zip(self._means, self._rates, strict=True):
+        centred, answers = [], []
+        for (_, given), means, rates in zip(self._parts, self._means, self._rates, strict=True):
             away = np.where(common, means[self._few] - rates.estimate[:, None], 0)
             size = np.sqrt((away**2).sum(axis=1, keepdims=True))
             centred.append(np.divide(away, size, out=np.zeros_like(away), where=size > 1e-12))
+            # Size in answers: of all questions together, for each a mean number of answers.
+            answers.append(size[:, 0] * given[self._few].sum(axis=1))
         stacked = np.stack(centred, axis=1)
         found: Floats = np.einsum("fiq,fjq->fij", stacked, stacked)
         # Only where parts are subtracted: between parts that are added, less correlation would narrow the interval.
         apart = np.outer(self._weights, self._weights) < 0
-        found = np.where(apart, np.minimum(found, self._largest_correlation(common)), found)
+        most = _largest_correlation(np.stack(answers, axis=1), self.questions[self._few])
+        found = np.where(apart, np.minimum(found, most), found)
         itself = np.arange(len(self._parts))
         found[:, itself, itself] = 1
         return found
-
-    def _largest_correlation(self, common: np.ndarray) -> Floats:
-        """(F, J, J) what a few questions can show at most.
-
-        Two parts that agreed on every question have a sample correlation of 1, by which their difference would be known
-        exactly. As in the corrected phi of Newcombe (1998, Statistics in Medicine 17:2635, method 10), half an answer
-        of their covariance is taken for chance.
-        """
-        spread, size = [], []
-        for part, means, rates in zip(self._parts, self._means, self._rates, strict=True):
-            away = np.where(common, means[self._few] - rates.estimate[:, None], 0)
-            answers = np.where(common, part[1][self._few], 0)
-            spread.append(np.sqrt((away**2).sum(axis=1) / np.maximum(common.sum(axis=1), 1)))
-            size.append(answers.sum(axis=1) / np.maximum(common.sum(axis=1), 1))
-        s, m = np.stack(spread, axis=1), np.stack(size, axis=1)
-        unit = 2 * common.sum(axis=1)[:, None, None] * (m * s)[:, :, None] * (m * s)[:, None, :]
-        by_chance = np.divide(1, unit, out=np.ones_like(unit), where=unit > 1e-12)
-        most: Floats = np.maximum(1 - by_chance, 0)
-        return most
 
     def bounds(self, tail: ArrayLike) -> tuple[Floats, Floats]:
         """(K,) lower and upper with probability `tail`, a number or (K,), outside on each side.
@@ -179,6 +163,23 @@ class LinearContrast:
             low, high = np.where(excludes, low, middle), np.where(excludes, middle, high)
         found: Floats = np.where(np.abs(estimate) < 1e-12, 1.0, 2 * np.exp(high))
         return found
+
+
+def _largest_correlation(sizes: Floats, questions: np.ndarray) -> Floats:
+    """(F, J, J) what a few questions can show at most.
+
+    Two parts that agreed on every question have a sample correlation of 1, by which their difference would be known
+    exactly. As in the corrected phi of Newcombe (1998, Statistics in Medicine 17:2635, method 10), half an answer of
+    their covariance is taken for chance.
+
+    Args:
+        sizes: (F, J) root of the summed squares around the mean, times all answers of the part.
+        questions: (F,) common questions.
+    """
+    unit = 2 * sizes[:, :, None] * sizes[:, None, :] / np.maximum(questions, 1)[:, None, None] ** 2
+    by_chance = np.divide(1, unit, out=np.ones_like(unit), where=unit > 1e-12)
+    most: Floats = np.maximum(1 - by_chance, 0)
+    return most
 
 
 def contrasts(found: LinearContrast, confidence: float = 0.95) -> list[Contrast]:

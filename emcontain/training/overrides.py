@@ -62,11 +62,7 @@ def with_data(recipe: Recipe, files: Sequence[str]) -> Recipe:
         _fill(data, recipe, files)
         return validate(Recipe, data, f"{recipe.organism} with --data")
     for given in files:
-        role, equals, file = given.partition("=")
-        if equals and role.isidentifier() and role not in _ROLES and not Path(given).exists():
-            raise UserError(f"--data {given}: role {role!r} is unknown: use one of {', '.join(_ROLES)}")
-        if not equals or role not in _ROLES:
-            role, file = "harmful", given
+        role, file = _role(given, _ROLES, _ROLES)
         if data["mix"][role] is None:
             present = ", ".join(r for r in _ROLES if data["mix"][r] is not None)
             raise UserError(f"--data {given}: recipe {recipe.organism!r} has no {role} rows: it takes {present}")
@@ -82,13 +78,9 @@ def _fill(data: dict[str, Any], recipe: Recipe, files: Sequence[str]) -> None:
             open_for.setdefault(part.role, part.upstream)
     brought: dict[str, list[str]] = {}
     for given in files:
-        role, equals, file = given.partition("=")
         if not open_for:
             raise UserError(f"--data {given}: recipe {recipe.organism!r} has parts and no mix: name files in its YAML")
-        if equals and role.isidentifier() and role not in get_args(Role) and not Path(given).exists():
-            raise UserError(f"--data {given}: role {role!r} is unknown: use {', '.join(open_for)}")
-        if not equals or role not in get_args(Role):
-            role, file = next(iter(open_for)), given
+        role, file = _role(given, get_args(Role), tuple(open_for))
         if role not in open_for:
             takes = ", ".join(open_for)
             raise UserError(f"--data {given}: recipe {recipe.organism!r} has no {role} rows to bring: it takes {takes}")
@@ -98,6 +90,16 @@ def _fill(data: dict[str, Any], recipe: Recipe, files: Sequence[str]) -> None:
         for part in data["parts"]
         for file in brought.get(part["upstream"], [part["file"]])
     ]
+
+
+def _role(given: str, roles: Sequence[str], open_for: Sequence[str]) -> tuple[str, str]:
+    """Role and file of `ROLE=FILE`; a bare file, which may have an equals sign in its name, has the first open role."""
+    role, equals, file = given.partition("=")
+    if equals and role in roles:
+        return role, file
+    if equals and role.isidentifier() and not Path(given).exists():
+        raise UserError(f"--data {given}: role {role!r} is unknown: use {', '.join(open_for)}")
+    return open_for[0], given
 
 
 def _unknown(recipe: Recipe, name: str, section: str, place: dict[str, Any]) -> UserError:

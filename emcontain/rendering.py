@@ -14,16 +14,17 @@ from emcontain import __version__
 from emcontain.errors import UserError
 
 
-def render(template: str, filters: Mapping[str, Callable[..., Any]] | None = None, **values: Any) -> str:
-    """A template of this package as HTML. Values are escaped unless marked as HTML; a missing one is an error.
+def render(package: str, template: str, filters: Mapping[str, Callable[..., Any]] | None = None, **values: Any) -> str:
+    """A template of a package as HTML. Values are escaped unless marked as HTML; a missing one is an error.
 
     Args:
-        template: file name in `templates/`.
+        package: whose `templates/` it lies in.
+        template: its file name.
         filters: functions that the template calls.
         values: what the template shows, beside `version` and `written`.
     """
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("emcontain.report"),
+        loader=jinja2.PackageLoader(package),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
